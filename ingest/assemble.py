@@ -1,0 +1,195 @@
+"""From what a trace found to the Circuit record that is written: positions, pictures, vectors, provenance."""
+
+import platform
+import resource
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from atlas.domain.circuit import (
+    Activations,
+    Circuit,
+    Description,
+    FeatureVectors,
+    HeatMaps,
+    Images,
+    Positions,
+    Thumbnails,
+)
+from atlas.domain.example import Example
+from atlas.ids import content_hash, default_slug
+from atlas.pictures import Thumbnail, overlay, thumbnail
+from ingest.attribution.result import Attribution
+from ingest.model.inputs import Inputs
+from ingest.model.model import Model
+from ingest.rollout.attention import MAP_NAMES
+from ingest.rollout.attention import HeatMaps as Maps
+from ingest.transcoders.bank import Bank
+from ingest.transcoders.records import Encoded, OutputSite
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What steps 1 to 9 of the pipeline found."""
+
+    example: Example
+    """What was asked."""
+    images: list[Image.Image]
+    """Its pictures."""
+    inputs: Inputs
+    """What the model was given."""
+    encoded: Encoded
+    """Every active feature."""
+    graph: Attribution
+    """Nodes and edges kept."""
+    maps: Maps
+    """Heat maps of the image positions kept."""
+    answer: str
+    """What the model says."""
+    seconds: dict[str, float]
+    """Wall time per phase."""
+
+
+def assemble(traced: Traced, identity: dict[str, Any], model: Model, bank: Bank) -> Circuit:
+    """One Circuit, complete."""
+    graph_id = content_hash(identity)
+    small = [thumbnail(picture) for picture in traced.images]
+    heat_maps, overlays = _heat_maps(traced)
+    thumbnails = {item.sha: item for item in [*small, *overlays]}
+    return Circuit(
+        id=graph_id,
+        identity=identity,
+        provenance=_provenance(traced, model, bank),
+        description=describe(traced.example, graph_id),
+        source="trace",
+        model=model.identity.name,
+        transcoders=bank.identity.key,
+        n_layers=model.facts.n_layers,
+        answer=traced.answer,
+        partial=False,
+        scores=traced.graph.scores,
+        positions=_positions(traced.inputs),
+        nodes=traced.graph.nodes,
+        edges=traced.graph.edges,
+        incoming=traced.graph.incoming,
+        activations=_activations(traced.encoded),
+        images=_images(traced, identity["images"], small),
+        thumbnails=Thumbnails(
+            sha=list(thumbnails),
+            media_type=[item.media_type for item in thumbnails.values()],
+            width=[item.width for item in thumbnails.values()],
+            height=[item.height for item in thumbnails.values()],
+            data=[item.data for item in thumbnails.values()],
+        ),
+        heat_maps=heat_maps,
+        vectors=_vectors(traced.graph, model, bank),
+    )
+
+
+def describe(example: Example, graph_id: str) -> Description:
+    """What only describes a graph: from its prompt line."""
+    return Description(
+        slug=example.slug or default_slug(example.prompt, graph_id),
+        prompt=example.prompt, task=example.task, concept=example.concept, pair=example.pair,
+        expected=example.expected, extra=example.extra or None,
+    )
+
+
+def _positions(inputs: Inputs) -> Positions:
+    def grid(name: str) -> list[int]:
+        values = (getattr(position, name) for position in inputs.positions)
+        return [-1 if value is None else value for value in values]
+
+    return Positions(
+        position=[p.index for p in inputs.positions], token_id=[p.token_id for p in inputs.positions],
+        text=[p.text for p in inputs.positions], modality=[p.modality for p in inputs.positions],
+        image=grid("image"), crop=grid("crop"), row=grid("row"), col=grid("col"),
+    )
+
+
+def _activations(encoded: Encoded) -> Activations:
+    actives = [layer.active for layer in encoded.layers]
+    return Activations(
+        layer=np.concatenate([np.full(len(active), layer) for layer, active in enumerate(actives)]),
+        index=np.concatenate([active.indices.cpu().numpy() for active in actives]),
+        position=np.concatenate([active.positions.cpu().numpy() for active in actives]),
+        activation=np.concatenate([active.values.float().cpu().numpy() for active in actives]),
+    )
+
+
+def _images(traced: Traced, shas: list[str], small: list[Thumbnail]) -> Images:
+    return Images(
+        image=list(range(len(shas))), sha=shas, name=[path.name for path in traced.example.images],
+        width=[picture.width for picture in traced.images], height=[picture.height for picture in traced.images],
+        thumbnail=[item.sha for item in small],
+    )
+
+
+def _heat_maps(traced: Traced) -> tuple[HeatMaps, list[Thumbnail]]:
+    """One row per image position kept and kind of map; the overlay only where the map covers the whole picture."""
+    rows: dict[str, list[Any]] = {"position": [], "name": [], "height": [], "width": [], "values": [], "thumbnail": []}
+    overlays = []
+    for row, position in enumerate(traced.maps.positions.tolist()):
+        place = traced.inputs.positions[position]
+        for name in MAP_NAMES:
+            values = getattr(traced.maps, name)[row].float().cpu().numpy()
+            sha = None
+            if place.crop == 0 and place.image is not None:
+                overlays.append(overlay(traced.images[place.image], values))
+                sha = overlays[-1].sha
+            for key, value in zip(rows, (position, name, *values.shape, values.ravel(), sha), strict=True):
+                rows[key].append(value)
+    return HeatMaps(**rows), overlays
+
+
+def _vectors(graph: Attribution, model: Model, bank: Bank) -> FeatureVectors:
+    nodes = graph.nodes
+    chosen = nodes.kind == "feature"
+    pairs = np.unique(np.stack([nodes.layer[chosen].astype(np.int64), nodes.index[chosen]], axis=1), axis=0)
+    decoder, encoder = [np.zeros((0, model.facts.width), np.float32)], [np.zeros((0, model.facts.width), np.float32)]
+    for layer in np.unique(pairs[:, 0]).tolist():
+        rows = torch.from_numpy(pairs[pairs[:, 0] == layer, 1])
+        decoder.append(bank.decoder_rows(layer, rows).float().cpu().numpy())
+        encoder.append(bank.encoder_rows(layer, rows).float().cpu().numpy())
+    return FeatureVectors(
+        layer=pairs[:, 0].astype(np.int16), index=pairs[:, 1],
+        decoder=np.concatenate(decoder), encoder=np.concatenate(encoder), write_gain=_write_gain(model, bank),
+    )
+
+
+def _write_gain(model: Model, bank: Bank) -> np.ndarray | None:
+    gains = [layer.mlp_post_gain for layer in model.weights().layers]
+    if bank.output_site is OutputSite.MLP_WRITE or any(gain is None for gain in gains):
+        return None
+    return np.stack([gain.float().cpu().numpy() for gain in gains if gain is not None])
+
+
+def _provenance(traced: Traced, model: Model, bank: Bank) -> dict[str, Any]:
+    device = model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model_name": model.identity.name,
+        "transcoders_name": bank.identity.name,
+        "images": [str(path) for path in traced.example.images],
+        "device": f"{device.type}: {name}",
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in ("torch", "transformers", "circuit-atlas")},
+        "threads": torch.get_num_threads(),
+        "seconds": traced.seconds,
+        "peak_memory_bytes": _peak_memory(device),
+    }
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Most memory the process ever held: the GPU's if there is one, else resident memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes

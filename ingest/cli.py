@@ -1,0 +1,201 @@
+"""Commands that make graphs: ingest, import, demo; and that keep them: load, rebuild, verify, delete, gc."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atlas.options import emit, home_of, home_option, output_options
+
+SOME_FAILED = 3
+INTERRUPTED = 130
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("prompts", type=_FILE, required=False)
+@home_option
+@click.option("--prompt", help="One prompt instead of a file.")
+@click.option("--image", "images", type=_FILE, multiple=True, help="A picture for --prompt; repeat for several.")
+@click.option("--model", required=True, help="Folder or Hugging Face id of the model; `demo` is the shipped one.")
+@click.option("--transcoders", required=True, help="Folder or hf://org/repo of the set; `demo` is the shipped one.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--precision", type=click.Choice(["fp32", "fp64", "tf32", "bf16"]), default="fp32", show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), help="Targets that go backwards together; never changes a graph.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of PyTorch's generators.")
+@click.option("--max-nodes", type=click.IntRange(0), help="Feature nodes at most; errors, tokens, logits come on top.")
+@click.option("--logit-mass", type=click.FloatRange(0, 1, min_open=True), help="Probability the target logits reach.")
+@click.option("--max-logits", type=click.IntRange(0), help="Target logits at most; 0 lifts the cap.")
+@click.option("--target", "strings", multiple=True, help="Explain this answer instead; repeat for several.")
+@click.option("--difference", nargs=2, help="Explain the first answer minus the second.", metavar="A B")
+@click.option("--position", type=int, default=-1, show_default=True, help="Where the target stands; -1 is the last.")
+@click.option("--generate", type=click.IntRange(0), default=0, show_default=True, help="Greedy tokens to append first.")
+@click.option("--node-threshold", type=click.FloatRange(0, 1, min_open=True), help="Influence kept by node pruning.")
+@click.option("--edge-threshold", type=click.FloatRange(0, 1, min_open=True), help="Influence kept by edge pruning.")
+@click.option("--convention", type=click.Choice(["exact", "circuit-tracer"]), help="Which sources count.")
+@click.option("--rollout-layers", type=click.IntRange(1), help="Last layers the rollout maps use.")
+@click.option("--rollout-heads", type=click.FloatRange(0, 1, min_open=True), help="Share of heads they use.")
+@click.option("--slug", help="Readable name for the graph of --prompt.")
+@click.option("--task", help="Task of --prompt.")
+@click.option("--concept", help="Concept of --prompt.")
+@click.option("--expected", help="Right answer of --prompt.")
+@click.option("--raw", is_flag=True, help="Use prompts as they stand, without the chat template.")
+@click.option("--load/--no-load", "load_after", default=True, help="Load the graphs into the stores when done.")
+def ingest(home: Path | None, prompts: Path | None, load_after: bool, **options: Any) -> int:
+    """Trace prompts into attribution graphs, then load them.
+
+    PROMPTS is a file of JSON lines: {"prompt", "images": [...], "task", "concept", "pair", "expected", "targets",
+    "slug"}; only prompt is required, image paths are relative to the file. Run again after an interruption: graphs
+    that are there are not traced again. Inputs that cannot be traced are listed by `atlas status --failures`.
+
+    \b
+    atlas ingest prompts.jsonl --model google/gemma-3-4b-it --transcoders hf://org/set --device cuda
+    atlas ingest --prompt "what is the sum ?" --image sum.png --model demo --transcoders demo
+    """
+    from ingest.session import Request, run_ingest
+
+    place = home_of(home, create=True)
+    report = run_ingest(place, Request.from_options(prompts, options))
+    click.echo(
+        f"{len(report.traced)} traced, {len(report.present)} there already, {len(report.failed)} failed"
+        f" in {report.seconds:.1f} s", err=True,
+    )
+    for source, reason in report.failed[:5]:
+        click.echo(f"failed: {source}: {reason}", err=True)
+    if len(report.failed) > 5:
+        click.echo("... all of them: atlas status --failures", err=True)
+    for graph_id in report.traced + report.present:
+        click.echo(graph_id)
+    if load_after:
+        _load(place)
+    if report.stopped:
+        return INTERRUPTED
+    return SOME_FAILED if report.failed else 0
+
+
+@click.command("import")
+@click.argument("paths", type=_FILE, nargs=-1, required=True)
+@home_option
+def import_(home: Path | None, paths: tuple[Path, ...]) -> int:
+    """Read graph files of circuit-tracer and Neuronpedia.
+
+    PATHS are JSON files or folders of them. A file that cannot be read is reported and the rest is imported.
+
+    \b
+    atlas import graph.json more-graphs/
+    """
+    from ingest.session import run_import
+
+    place = home_of(home, create=True)
+    report = run_import(place, paths)
+    click.echo(f"{len(report.traced)} imported, {len(report.present)} there already, {len(report.failed)} failed", err=True)
+    for source, reason in report.failed:
+        click.echo(f"failed: {source}: {reason}", err=True)
+    for graph_id in report.traced + report.present:
+        click.echo(graph_id)
+    _load(place)
+    return SOME_FAILED if report.failed else 0
+
+
+@click.command()
+@home_option
+def load(home: Path | None) -> None:
+    """Bring the stores up to date with the artefacts; heals any interruption.
+
+    \b
+    atlas load
+    """
+    _load(home_of(home))
+
+
+@click.command()
+@home_option
+def rebuild(home: Path | None) -> None:
+    """Make the stores again from the artefacts.
+
+    \b
+    atlas rebuild
+    """
+    from ingest.load import rebuild as job
+    from ingest.progress import bar
+
+    place = home_of(home)
+    with bar("rebuild") as watch:
+        report = job(place, watch.count)
+    click.echo(f"rebuilt: {report}", err=True)
+
+
+@click.command()
+@home_option
+@output_options
+def verify(home: Path | None, form: str | None) -> int:
+    """Compare the stores with the artefacts, row by row; exit code 1 if anything differs.
+
+    \b
+    atlas verify
+    """
+    from ingest.progress import bar
+    from ingest.verify import verify as job
+
+    with bar("verify") as watch:
+        differences = [difference.as_row() for difference in job(home_of(home), watch.count)]
+    emit(differences, form, title="Differences", empty="the stores equal the artefacts")
+    return 1 if differences else 0
+
+
+@click.command()
+@click.argument("graphs", nargs=-1, required=True, metavar="GRAPH...")
+@home_option
+def delete(home: Path | None, graphs: tuple[str, ...]) -> None:
+    """Delete graphs, artefacts and all. GRAPH is an id, a unique prefix of one, or a slug.
+
+    \b
+    atlas delete 3f2a91
+    """
+    from atlas.artefact.names import find_graph
+    from ingest.load import delete as job
+
+    place = home_of(home)
+    for graph_id in [find_graph(place, text) for text in graphs]:
+        job(place, graph_id)
+        click.echo(f"deleted {graph_id}", err=True)
+
+
+@click.command()
+@home_option
+def gc(home: Path | None) -> None:
+    """Remove left-overs of interrupted jobs.
+
+    \b
+    atlas gc
+    """
+    from ingest.load import gc as job
+
+    click.echo(f"removed {job(home_of(home))} left-overs", err=True)
+
+
+@click.command()
+@home_option
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for pictures.  [default: HOME/demo]")
+def demo(home: Path | None, out: Path | None) -> None:
+    """See the whole house on the shipped tiny model: offline, in under two minutes on two cores.
+
+    Renders pictures of sums and planets, lets the model answer, traces every answer, loads the graphs, and asks.
+
+    \b
+    atlas demo
+    """
+    from ingest.demo.tour import tour
+
+    place = home_of(home, create=True)
+    tour(place, out or place.root / "demo")
+
+
+def _load(place: Any) -> None:
+    from ingest.load import load as job
+    from ingest.progress import bar
+
+    with bar("load") as watch:
+        report = job(place, watch.count)
+    sys.stderr.write(f"loaded: {report}\n")

@@ -1,0 +1,148 @@
+"""What `atlas ingest` and `atlas import` ask for, and the jobs that answer: everything loaded once, then line by line."""
+
+import time
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import torch
+
+from atlas.artefact.failures import append_failure
+from atlas.artefact.read import graph_ids
+from atlas.artefact.write import write_circuit
+from atlas.config import Home
+from atlas.domain.example import Example, Line, read_prompts
+from atlas.errors import AtlasError, InputError
+from atlas.interop import find_graph_files, read_graph_json
+from ingest.attribution.settings import AttributionSettings
+from ingest.attribution.targets import TargetSpec
+from ingest.jobs import JobReport, count_lines, ingest_lines
+from ingest.model.model import load_model
+from ingest.pipeline import Tracer, TraceSettings
+from ingest.progress import bar
+from ingest.rollout.attention import RolloutSettings
+from ingest.transcoders.bank import load_bank
+
+Settings = TypeVar("Settings", AttributionSettings, RolloutSettings, TargetSpec)
+
+DEMO = "demo"
+"""Name of the shipped model and of its transcoders."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run of `atlas ingest`."""
+
+    prompts: Path | None
+    """Prompts file, or None."""
+    example: Example | None
+    """The one prompt asked about, if there is no file."""
+    model: str
+    """Folder or repository of the model."""
+    transcoders: str
+    """Folder or repository of the set."""
+    device: str
+    """Where to compute."""
+    precision: Any
+    """fp32, fp64, tf32 or bf16."""
+    seed: int
+    """Seed of PyTorch's generators."""
+    settings: TraceSettings
+    """How to trace."""
+
+    @classmethod
+    def from_options(cls, prompts: Path | None, options: dict[str, Any]) -> Self:
+        """Read the options of the command line. Raises InputError for options that do not go together."""
+        return cls(
+            prompts=prompts,
+            example=_example(prompts, options),
+            model=shipped("model") if options["model"] == DEMO else options["model"],
+            transcoders=shipped("transcoders") if options["transcoders"] == DEMO else options["transcoders"],
+            device=options["device"], precision=options["precision"], seed=options["seed"],
+            settings=TraceSettings(
+                targets=_targets(options),
+                attribution=_given(
+                    AttributionSettings(), max_features=options["max_nodes"], batch_size=options["batch_size"],
+                    node_threshold=options["node_threshold"], edge_threshold=options["edge_threshold"],
+                    convention=options["convention"],
+                ),
+                rollout=_given(
+                    RolloutSettings(), last_layers=options["rollout_layers"], head_share=options["rollout_heads"],
+                ),
+                raw=options["raw"], generate=options["generate"],
+            ),
+        )
+
+
+def shipped(what: str) -> str:
+    """Folder of the shipped model or transcoders."""
+    return str(resources.files("ingest.demo") / "assets" / what)
+
+
+def run_ingest(home: Home, request: Request) -> JobReport:
+    """Load model and transcoders once, then trace every line."""
+    if request.prompts is None:
+        assert request.example is not None
+        lines, total, source = iter([Line(1, request.example, None)]), 1, "--prompt"
+    else:
+        lines, total, source = read_prompts(request.prompts), count_lines(request.prompts), str(request.prompts)
+    torch.manual_seed(request.seed)
+    with bar("ingest", total) as watch:
+        watch.phase("loading the model", 0, 1)
+        model = load_model(request.model, request.device, request.precision)
+        tracer = Tracer(model, load_bank(request.transcoders, model), request.settings)
+        return ingest_lines(home, lines, source, tracer, watch)
+
+
+def run_import(home: Home, paths: tuple[Path, ...]) -> JobReport:
+    """Read graph files into artefacts; a file that cannot be read is a failure, not an end."""
+    report, present, begin = JobReport(), set(graph_ids(home)), time.perf_counter()
+    files = find_graph_files(paths)
+    with bar("import", len(files)) as watch:
+        for path in files:
+            watch.start(path.name)
+            try:
+                circuit = read_graph_json(path)
+                write_circuit(home, circuit)
+            except AtlasError as error:
+                append_failure(home, job="import", source=str(path), prompt=None, reason=str(error))
+                report.failed.append((str(path), str(error)))
+                watch.finish("failed")
+                continue
+            (report.present if circuit.id in present else report.traced).append(circuit.id)
+            present.add(circuit.id)
+            watch.finish("imported")
+    report.seconds = time.perf_counter() - begin
+    return report
+
+
+def _example(prompts: Path | None, options: dict[str, Any]) -> Example | None:
+    single = {key: options[key] for key in ("slug", "task", "concept", "expected") if options[key] is not None}
+    if prompts is not None:
+        if options["prompt"] is not None or options["images"] or single:
+            named = "--prompt" if options["prompt"] is not None else "--image" if options["images"] else f"--{next(iter(single))}"
+            raise InputError(f"{named} beside a prompts file", "one of the two", "Write it into the file's lines")
+        return None
+    if options["prompt"] is None:
+        raise InputError("nothing to ask", "PROMPTS.jsonl, or --prompt TEXT", "See `atlas ingest --help`")
+    return Example(options["prompt"], tuple(options["images"]), **single)
+
+
+def _targets(options: dict[str, Any]) -> TargetSpec:
+    position = options["position"]
+    if options["strings"] and options["difference"]:
+        raise InputError("--target beside --difference", "one of the two")
+    if options["strings"]:
+        return TargetSpec(kind="strings", strings=tuple(options["strings"]), position=position)
+    if options["difference"]:
+        return TargetSpec(kind="difference", difference=tuple(options["difference"]), position=position)
+    spec = _given(TargetSpec(position=position), mass=options["logit_mass"])
+    if options["max_logits"] is not None:
+        spec = replace(spec, max_logits=options["max_logits"] or None)
+    return spec
+
+
+def _given(defaults: Settings, **values: Any) -> Settings:
+    """The defaults, with what was given on the command line in their place."""
+    return replace(defaults, **{name: value for name, value in values.items() if value is not None})
