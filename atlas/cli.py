@@ -34,7 +34,7 @@ _TABLE = {
     "demo": Entry("Make", "ingest.cli", "demo", "See the whole house on the shipped tiny model, offline."),
     "ingest": Entry("Make", "ingest.cli", "ingest", "Trace prompts into attribution graphs and load them."),
     "import": Entry("Make", "ingest.cli", "import_", "Read graph files of circuit-tracer and Neuronpedia."),
-    "train": Entry("Make", "ingest.training_cli", "train", "Train transcoders, or the demo model from scratch."),
+    "train": Entry("Make", "ingest.train_cli", "train", "Train transcoders, or the demo model from scratch."),
     "ask": Entry("Ask", "query.cli", "ask", "Answer a question of the library over all graphs."),
     "sql": Entry("Ask", "query.cli", "sql", "Run your own read-only SQL."),
     "list": Entry("Ask", "query.cli", "list_", "List the graphs."),

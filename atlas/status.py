@@ -1,5 +1,6 @@
 """What is stored, pending and failed; and bringing the schema up to date."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def status(home: Path | None, form: str | None, failures: bool) -> None:
     from atlas.artefact.failures import read_failures
 
     place = home_of(home)
-    failed = [record.as_row() for record in read_failures(place)]
+    failed = [asdict(failure) for failure in read_failures(place)]
     if failures:
         emit(failed, form, empty="no input failed")
         return

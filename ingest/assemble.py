@@ -28,7 +28,6 @@ from atlas.pictures import Thumbnail, overlay, thumbnail
 from ingest.attribution.result import Attribution
 from ingest.model.inputs import Inputs
 from ingest.model.model import Model
-from ingest.rollout.attention import MAP_NAMES
 from ingest.rollout.attention import HeatMaps as Maps
 from ingest.transcoders.bank import Bank
 from ingest.transcoders.records import Encoded, OutputSite
@@ -137,8 +136,11 @@ def _heat_maps(traced: Traced) -> tuple[HeatMaps, list[Thumbnail]]:
     overlays = []
     for row, position in enumerate(traced.maps.positions.tolist()):
         place = traced.inputs.positions[position]
-        for name in MAP_NAMES:
-            values = getattr(traced.maps, name)[row].float().cpu().numpy()
+        for name in ("rollout", "rollout_excess", "gradient"):
+            maps = getattr(traced.maps, name)
+            if maps is None:
+                continue
+            values = maps[row].float().cpu().numpy()
             sha = None
             if place.crop == 0 and place.image is not None:
                 overlays.append(overlay(traced.images[place.image], values))

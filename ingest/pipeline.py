@@ -19,7 +19,7 @@ where it goes, is told by atlas/domain/circuit.py and ingest/load.py.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -38,8 +38,9 @@ from ingest.attribution.result import collect
 from ingest.attribution.settings import AttributionSettings
 from ingest.attribution.targets import TargetSpec, Vocabulary, resolve, shared_prefix
 from ingest.model.capture import run
+from ingest.model.generation import append_tokens, greedy_answer
 from ingest.model.images import open_image
-from ingest.model.inputs import Inputs, append_tokens, greedy_answer, prepare
+from ingest.model.inputs import Inputs, prepare
 from ingest.model.model import Model
 from ingest.model.precision import precision_of
 from ingest.rollout.attention import RolloutSettings, heat_maps
@@ -115,7 +116,7 @@ class Tracer:
             "images": [bytes_hash(path.read_bytes()) for path in example.images],
             "targets": targets.to_json(),
             "attribution": settings.attribution.to_json(),
-            "rollout": settings.rollout.to_json(),
+            "rollout": asdict(settings.rollout),
         }
         return Prepared(example, images, inputs, targets, identity, content_hash(identity))
 
