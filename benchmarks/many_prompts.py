@@ -1,6 +1,6 @@
 """How long `atlas ingest` takes over many pictures: seconds, per phase and a graph, on the shipped model.
 
-    python benchmarks/ingest.py --prompts 200
+    python benchmarks/many_prompts.py --prompts 200
 """
 
 import argparse

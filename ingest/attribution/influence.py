@@ -1,0 +1,117 @@
+"""Influence: how much of the targets' weight runs through each source, along all paths.
+
+With N the rows of |weights|, each divided by its sum, and w the targets' weights, influence is w N + w N^2 + ...
+(arXiv 2602.20330, section 3; the published tool's partial influence). Only rows that are held can be passed on. Biases
+are not among the columns: influence ignores them, in the sums too.
+
+    `Ranking`    keeps the influence up to date while rows are added. When rows S come, the paths that are new are those
+                 that meet S, and each first meets it with the influence S already had:
+                 I_new = I_old + sum_k (I_old on S) N_new^k. It needs one pass over the rows per update.
+    `influence`  computes it from a finished graph.
+"""
+
+import torch
+from torch import Tensor
+
+_CHUNK = 256
+_FLOOR = 1e-10
+
+
+class Ranking:
+    """Influence of all ranked columns on the targets, given the rows held so far."""
+
+    def __init__(self, rows: Tensor, n_ranked: int, weights: Tensor) -> None:
+        """`rows` [n_max, C] is the matrix being filled, targets first; `weights` [n_targets] their weights."""
+        self._rows = rows[:, :n_ranked]
+        self._start = weights
+        self._columns = torch.full((len(rows),), -1, dtype=torch.long, device=rows.device)
+        self._sums = rows.new_zeros(len(rows))
+        self._among = rows.new_zeros(len(rows), len(rows))
+        self._held = 0
+        self.influence: Tensor = rows.new_zeros(n_ranked)
+        """[n_ranked] influence of each column."""
+
+    def add(self, columns: Tensor | None, count: int) -> None:
+        """Take in the next `count` rows; `columns` are the features they belong to, None for the targets."""
+        old, new = self._held, self._held + count
+        self._held = new
+        fresh = self._rows[old:new]
+        if columns is None:
+            begin = self._start.to(fresh)
+        else:
+            self._columns[old:new] = columns
+            begin = self.influence[columns]
+        self._sums[old:new] = fresh.abs().sum(dim=1).clamp_min(_FLOOR)
+        self._extend_among(old, new)
+        arriving = torch.zeros_like(self._sums[:new])
+        arriving[old:new] = begin
+        self.influence = self.influence + self._spread(self._paths(arriving, new), new)
+
+    def _extend_among(self, old: int, new: int) -> None:
+        """Normalised edges among the rows held: from all held to the new rows, and from the new to the old rows."""
+        known = self._columns[:new] >= 0
+        for rows, columns in ((slice(old, new), slice(0, new)), (slice(0, old), slice(old, new))):
+            held = torch.where(known[columns])[0] + columns.start
+            block = self._rows[rows].index_select(1, self._columns[held]).abs()
+            self._among[rows, held] = block / self._sums[rows, None]
+
+    def _paths(self, arriving: Tensor, held: int) -> Tensor:
+        """[held] influence summed over all paths among the rows held. Ends because the graph has no cycles."""
+        total = arriving.clone()
+        for _ in range(held):
+            arriving = arriving @ self._among[:held, :held]
+            if not bool(arriving.any()):
+                break
+            total += arriving
+        return total
+
+    def _spread(self, through: Tensor, held: int) -> Tensor:
+        """[n_ranked] what the rows held pass on, in slices so that |rows| is never a second matrix."""
+        share = through / self._sums[:held]
+        reached = torch.zeros_like(self.influence)
+        for begin in range(0, held, _CHUNK):
+            part = slice(begin, min(begin + _CHUNK, held))
+            reached += share[part] @ self._rows[part].abs()
+        return reached
+
+
+def normalise(magnitudes: Tensor) -> Tensor:
+    """[n, N] rows of |weights| divided by their sums; a row of zeros stays zero."""
+    return magnitudes / magnitudes.sum(dim=1, keepdim=True).clamp_min(_FLOOR)
+
+
+def influence(normalised: Tensor, row_of_column: Tensor, start: Tensor) -> Tensor:
+    """[N] influence of each column; `row_of_column` [N] is the row a column owns or -1, `start` [n] a row's weight."""
+    owners = torch.where(row_of_column >= 0)[0]
+    rows = row_of_column[owners]
+    arriving = start.to(normalised)
+    total = normalised.new_zeros(normalised.shape[1])
+    for _ in range(normalised.shape[0] + 1):
+        reached = arriving @ normalised
+        if not bool(reached.any()):
+            break
+        total += reached
+        arriving = torch.zeros_like(arriving)
+        arriving[rows] = reached[owners]
+    return total
+
+
+def cumulative_share(scores: Tensor) -> Tensor:
+    """[N] share of the sum that has been reached at each one's rank, the largest first; small is important."""
+    ordered, order = scores.double().sort(descending=True, stable=True)
+    shares = torch.ones_like(ordered)
+    if bool(ordered.sum() > 0):
+        shares = ordered.cumsum(dim=0) / ordered.sum()
+    result = torch.empty_like(shares)
+    result[order] = shares
+    return result
+
+
+def cut(scores: Tensor, threshold: float) -> float:
+    """The smallest score kept (`>= cut`) so that those kept reach `threshold` of the sum; no score is negative."""
+    ordered = scores.double().sort(descending=True).values
+    if not len(ordered):
+        return 0.0
+    shares = ordered.cumsum(dim=0) / ordered.sum().clamp_min(torch.finfo(torch.float64).tiny)
+    index = int((shares < threshold).sum())
+    return float(ordered[min(index, len(ordered) - 1)])

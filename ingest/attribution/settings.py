@@ -1,0 +1,59 @@
+"""What a trace may be asked to do differently. The defaults of the whole house are written here, once.
+
+Two conventions: `exact` keeps every source, so that sums close; `circuit-tracer` drops what the published tool drops
+(decoder biases; features and errors at position 0), for comparison with it.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from atlas.errors import InputError
+
+Convention = Literal["exact", "circuit-tracer"]
+Precision = Literal["fp64", "fp32", "tf32", "bf16"]
+
+RESIDUE_LIMITS: dict[Precision, float] = {"fp64": 1e-10, "fp32": 1e-4, "tf32": 1e-2, "bf16": 1e-2}
+"""Largest |residue| of a row over its sum of |incoming|, by the precision of the products."""
+
+
+@dataclass(frozen=True)
+class AttributionSettings:
+    """How one graph is attributed and pruned; all but `batch_size` can change the result."""
+
+    max_features: int = 7500
+    """Feature nodes at most; errors, tokens and logits come on top. At or above the active features, all are taken."""
+    batch_size: int = 256
+    """Targets that go backwards together: a matter of memory and speed, never of the result."""
+    ranking_queue: int = 256
+    """Features chosen between two updates of the influence, whatever the batch: the selection depends on it."""
+    node_threshold: float = 0.8
+    """Share of the influence that the nodes kept must reach; 1 keeps all."""
+    edge_threshold: float = 0.98
+    """Share of the edge scores that the edges kept must reach; 1 keeps all that are not zero."""
+    convention: Convention = "exact"
+    """exact, or circuit-tracer."""
+    coverage: float = 0.999
+    """Share of |incoming| that the unpruned edges stored per target must reach; 1 stores all that are not zero."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "ranking_queue"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}", "1 or more")
+        if self.max_features < 0:
+            raise InputError(f"max_features is {self.max_features}", "0 or more")
+        for name in ("node_threshold", "edge_threshold", "coverage"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}", "a share above 0 and up to 1")
+        if self.convention not in get_args(Convention):
+            raise InputError(f"convention is {self.convention!r}", " or ".join(get_args(Convention)))
+
+    @property
+    def exact(self) -> bool:
+        """Whether every source is kept."""
+        return self.convention == "exact"
+
+    def to_json(self) -> dict[str, Any]:
+        """What goes into a graph's identity: everything that can change the result."""
+        record = asdict(self)
+        del record["batch_size"]
+        return record
