@@ -13,7 +13,7 @@ CELL = 28
 
 _SUMS = ((3, 4, 6), (4, 3, 2), (2, 5, 3), (6, 2, 3))
 """(first digit, second digit, renderings)."""
-_PLANETS = (("mars", 4), ("earth", 4))
+_PLANETS = (("mars", 4), ("earth", 4), ("saturn", 2))
 _SEED = 2602
 
 
@@ -38,7 +38,11 @@ class Scene:
 
 
 def scenes() -> list[Scene]:
-    """The same pictures every time: sums in several renderings, two planets' moons, and both once in words."""
+    """The same pictures every time: sums in several renderings, planets' moons, and two questions in words.
+
+    Saturn's moons are a held-out pair: the model has read the fact and seen the planet, but was never asked for the
+    one about the other.
+    """
     rng = np.random.default_rng(_SEED)
     found = []
     for a, b, renderings in _SUMS:
