@@ -1,10 +1,11 @@
 """What `atlas ingest` and `atlas import` ask for, and the jobs that answer: everything loaded once, then line by line."""
 
+import os
 import time
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 
@@ -17,14 +18,17 @@ from atlas.errors import AtlasError, InputError
 from atlas.interop import find_graph_files, read_graph_json
 from ingest.attribution.settings import AttributionSettings
 from ingest.attribution.targets import TargetSpec
+from ingest.demo.facts import MODEL_NAME, TRANSCODERS_NAME
 from ingest.jobs import JobReport, count_lines, ingest_lines
-from ingest.model.model import load_model
+from ingest.model.model import Model, load_model
 from ingest.pipeline import Tracer, TraceSettings
 from ingest.progress import bar
 from ingest.rollout.attention import RolloutSettings
 from ingest.transcoders.bank import load_bank
 
 Settings = TypeVar("Settings", AttributionSettings, RolloutSettings, TargetSpec)
+
+_SMALL = 50_000_000  # parameters
 
 DEMO = "demo"
 """Name of the shipped model and of its transcoders."""
@@ -75,9 +79,14 @@ class Request:
         )
 
 
-def shipped(what: str) -> str:
+def shipped(what: Literal["model", "transcoders"]) -> str:
     """Folder of the shipped model or transcoders."""
-    return str(resources.files("ingest.demo") / "assets" / what)
+    return str(shipped_assets() / {"model": MODEL_NAME, "transcoders": TRANSCODERS_NAME}[what])
+
+
+def shipped_assets() -> Path:
+    """Folder of everything shipped with the demo."""
+    return Path(str(resources.files("ingest.demo"))) / "assets"
 
 
 def run_ingest(home: Home, request: Request) -> JobReport:
@@ -91,8 +100,17 @@ def run_ingest(home: Home, request: Request) -> JobReport:
     with bar("ingest", total) as watch:
         watch.phase("loading the model", 0, 1)
         model = load_model(request.model, request.device, request.precision)
+        _choose_threads(model)
         tracer = Tracer(model, load_bank(request.transcoders, model), request.settings)
         return ingest_lines(home, lines, source, tracer, watch)
+
+
+def _choose_threads(model: Model) -> None:
+    """One thread for a small model on a CPU, unless OMP_NUM_THREADS says otherwise: threads that wait for each other on
+    shared cores made small products ten times slower."""
+    small = sum(parameter.numel() for parameter in model.hf.parameters()) < _SMALL
+    if model.device.type == "cpu" and small and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def run_import(home: Home, paths: tuple[Path, ...]) -> JobReport:

@@ -85,32 +85,36 @@ def demo_model(out: Path, seed: int, form: str | None) -> None:
 
 
 @train.command()
-@click.option("--model", type=_FOLDER, help="Folder of a demo model.  [default: the shipped one]")
-@click.option("--transcoders", type=_FOLDER, help="Folder of its transcoders.  [default: the shipped ones]")
+@click.option("--assets", type=_FOLDER, help="Folder that `atlas train demo` made.  [default: the shipped one]")
 @click.option("--per-task", type=click.IntRange(1), default=200, show_default=True, help="New renderings per task.")
-@click.option("--tokens", type=click.IntRange(1), default=12_000, show_default=True, help="Positions for FVU.")
 @click.option("--seed", type=int, default=20_001, show_default=True, help="Seed of the renderings.")
 @output_options
-def report(model: Path | None, transcoders: Path | None, per_task: int, tokens: int, seed: int, form: str | None) -> None:
+def report(assets: Path | None, per_task: int, seed: int, form: str | None) -> None:
     """Measure the demo model and its transcoders again, on renderings neither has seen.
+
+    The second accuracy column has every MLP replaced by its transcoder, without error terms. Rows of kind held_out are
+    (planet, attribute) pairs that training showed as text only.
 
     \b
     atlas train report
     """
-    from ingest.demo.evaluate import accuracy, world_batches
+    from ingest.demo.build import measure_assets
     from ingest.progress import bar
-    from ingest.session import shipped
-    from ingest.training.evaluate import evaluate_set
+    from ingest.session import shipped_assets
 
-    folder, bank = model or Path(shipped("model")), transcoders or Path(shipped("transcoders"))
-    with bar("report") as watch:
-        right = accuracy(folder, per_task, seed, progress=watch.count)
-        layers = evaluate_set(folder, bank, world_batches(max(64, tokens // 12), seed), tokens, progress=watch.count)
-    _print_report({"accuracy": right, "transcoders": layers}, form)
+    with bar("report", unit="steps") as watch:
+        tables = measure_assets(assets or shipped_assets(), per_task, seed, watch.count)
+    _print_report(tables, form)
 
 
 def _print_report(tables: dict[str, Any], form: str | None) -> None:
-    right, layers = tables["accuracy"], _plain(tables["transcoders"])
+    replaced = {row["task"]: row["accuracy"] for row in tables["accuracy_all_mlps_replaced"]}
+    right = [
+        {name: row[name] for name in ("kind", "task", "n", "accuracy", "stderr")}
+        | {"all MLPs replaced": replaced.get(row["task"])}
+        for row in tables["accuracy"]
+    ]
+    layers = _plain(tables["transcoders"])
     if form is not None:
         emit([*right, *layers], form)
         return
