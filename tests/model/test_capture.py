@@ -15,7 +15,7 @@ from ingest.model.records import FrozenWeights, LayerRun, LayerWeights, Run
 from tests.tiny import picture, tiny_model
 
 LONG = "what is the sum of red + blue + green + one + two + three ?"  # 13 words, twice the window
-DEMO_MODEL = Path(__file__).parents[2] / "ingest" / "demo" / "assets" / "model"
+DEMO_MODEL = Path(__file__).parents[2] / "ingest" / "demo" / "assets" / "circuit-atlas-demo"
 
 
 def one_image(model: Model) -> Inputs:

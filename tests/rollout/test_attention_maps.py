@@ -21,7 +21,7 @@ from ingest.rollout.attention import (
 from tests.tiny import PATCH_SIDE, SOFT_SIDE, picture, tiny_model
 
 N = PATCH_SIDE**2
-DEMO_MODEL = Path(__file__).parents[2] / "ingest" / "demo" / "assets" / "model"
+DEMO_MODEL = Path(__file__).parents[2] / "ingest" / "demo" / "assets" / "circuit-atlas-demo"
 
 
 def blocks() -> torch.Tensor:
