@@ -64,7 +64,6 @@ def _facts(place: Any, failed: int) -> list[dict[str, Any]]:
         pending = len(ids - loaded[store])
         remark = f"{pending} pending: run `atlas load`" if pending else "complete"
         rows.append({"what": f"graphs in {store}", "count": len(loaded[store] & ids), "remark": remark})
-    rows.append({"what": "graphs in neo4j", "count": 0, "remark": "not configured"})
     rows += [{"what": f"{table} rows", "count": count, "remark": ""} for table, count in counts.items()]
     rows.append({"what": "failed inputs", "count": failed, "remark": ""})
     return rows

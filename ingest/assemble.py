@@ -79,7 +79,7 @@ def assemble(traced: Traced, identity: dict[str, Any], model: Model, bank: Bank)
         incoming=traced.graph.incoming,
         activations=_activations(traced.encoded),
         images=_images(traced, identity["images"], small),
-        thumbnails=Thumbnails(
+        thumbnails=Thumbnails.of(
             sha=list(thumbnails),
             media_type=[item.media_type for item in thumbnails.values()],
             width=[item.width for item in thumbnails.values()],
@@ -105,7 +105,7 @@ def _positions(inputs: Inputs) -> Positions:
         values = (getattr(position, name) for position in inputs.positions)
         return [-1 if value is None else value for value in values]
 
-    return Positions(
+    return Positions.of(
         position=[p.index for p in inputs.positions], token_id=[p.token_id for p in inputs.positions],
         text=[p.text for p in inputs.positions], modality=[p.modality for p in inputs.positions],
         image=grid("image"), crop=grid("crop"), row=grid("row"), col=grid("col"),
@@ -114,7 +114,7 @@ def _positions(inputs: Inputs) -> Positions:
 
 def _activations(encoded: Encoded) -> Activations:
     actives = [layer.active for layer in encoded.layers]
-    return Activations(
+    return Activations.of(
         layer=np.concatenate([np.full(len(active), layer) for layer, active in enumerate(actives)]),
         index=np.concatenate([active.indices.cpu().numpy() for active in actives]),
         position=np.concatenate([active.positions.cpu().numpy() for active in actives]),
@@ -123,7 +123,7 @@ def _activations(encoded: Encoded) -> Activations:
 
 
 def _images(traced: Traced, shas: list[str], small: list[Thumbnail]) -> Images:
-    return Images(
+    return Images.of(
         image=list(range(len(shas))), sha=shas, name=[path.name for path in traced.example.images],
         width=[picture.width for picture in traced.images], height=[picture.height for picture in traced.images],
         thumbnail=[item.sha for item in small],
@@ -147,7 +147,7 @@ def _heat_maps(traced: Traced) -> tuple[HeatMaps, list[Thumbnail]]:
                 sha = overlays[-1].sha
             for key, value in zip(rows, (position, name, *values.shape, values.ravel(), sha), strict=True):
                 rows[key].append(value)
-    return HeatMaps(**rows), overlays
+    return HeatMaps.of(**rows), overlays
 
 
 def _vectors(graph: Attribution, model: Model, bank: Bank) -> FeatureVectors:

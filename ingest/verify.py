@@ -28,6 +28,12 @@ _INEXACT_COSINE = 0.995  # what 8-bit rows keep of a vector, at least
 _COSINE_SLACK = 1e-5
 
 
+_QUESTIONS = {
+    **{table: f'FROM "{table}"' for table in (*SHARED_TABLES, "projection", "failure", "near_duplicate")},
+    **{f"gids of {table}": f'SELECT DISTINCT gid FROM "{table}" ORDER BY gid' for table in (*GRAPH_TABLES, "projection")},
+}
+
+
 @dataclass(frozen=True)
 class Difference:
     """Something that is not as the artefacts say."""
@@ -50,12 +56,13 @@ def verify(home: Home, progress: Progress | None = None, wait: float = LOADER_WA
     """All differences between the stores and the artefacts; none if they agree. Raises StoreBusyError."""
     with loading(home, progress, wait):
         duck = Duck(home)
+        stored = duck.arrows(_QUESTIONS)
         expected = _Expected()
-        found = list(_graphs(home, duck, expected, progress))
-        found += _strangers(duck, expected)
-        found += _shared(duck, expected)
-        found += _failures(home, duck)
-        found += _vectors(home, duck, expected)
+        found = list(_graphs(home, duck, stored["projection"], expected, progress))
+        found += _strangers(stored, expected)
+        found += _shared(stored, expected)
+        found += _failures(home, stored["failure"])
+        found += _vectors(home, stored["near_duplicate"], expected)
     return found
 
 
@@ -95,10 +102,12 @@ class _Expected:
                     known.setdefault(fid, vector)
 
 
-def _graphs(home: Home, duck: Duck, expected: _Expected, progress: Progress | None) -> Iterator[Difference]:
+def _graphs(
+    home: Home, duck: Duck, projection: pa.Table, expected: _Expected, progress: Progress | None
+) -> Iterator[Difference]:
     names = graph_ids(home)
     numbers, sets = Ledger(home).assign("graph", names), Ledger(home)
-    lines = {(row["gid"], row["store"]): row for row in duck.arrow("FROM projection").to_pylist()}
+    lines = {(row["gid"], row["store"]): row for row in projection.to_pylist()}
     for done, name in enumerate(sorted(names, key=numbers.__getitem__)):
         gid = numbers[name]
         expected.gids[gid] = name
@@ -131,38 +140,37 @@ def _stored(duck: Duck, gid: int) -> dict[str, pa.Table]:
         }
 
 
-def _strangers(duck: Duck, expected: _Expected) -> Iterator[Difference]:
+def _strangers(stored: dict[str, pa.Table], expected: _Expected) -> Iterator[Difference]:
     """Rows of graphs that no artefact knows."""
     for table in (*GRAPH_TABLES, "projection"):
-        for gid in duck.arrow(f'SELECT DISTINCT gid FROM "{table}" ORDER BY gid')["gid"].to_pylist():
+        for gid in stored[f"gids of {table}"]["gid"].to_pylist():
             if gid not in expected.gids:
                 yield Difference(None, "duckdb", table, f"rows of graph number {gid}, which has no artefact")
 
 
-def _shared(duck: Duck, expected: _Expected) -> Iterator[Difference]:
+def _shared(stored: dict[str, pa.Table], expected: _Expected) -> Iterator[Difference]:
     if expected.damaged:
         return  # what the damaged graph would share is not known
     for table, rows in expected.rows.items():
-        actual = duck.arrow(f'FROM "{table}"')
-        what = compare_tables(arrow_rows(table, list(rows.values())), actual)
+        what = compare_tables(arrow_rows(table, list(rows.values())), stored[table])
         if what is not None:
             yield Difference(None, "duckdb", table, what)
 
 
-def _failures(home: Home, duck: Duck) -> Iterator[Difference]:
-    what = compare_tables(failure_rows(read_failures(home)), duck.arrow("FROM failure"))
+def _failures(home: Home, stored: pa.Table) -> Iterator[Difference]:
+    what = compare_tables(failure_rows(read_failures(home)), stored)
     if what is not None:
         yield Difference(None, "duckdb", "failure", what)
 
 
-def _vectors(home: Home, duck: Duck, expected: _Expected) -> Iterator[Difference]:
+def _vectors(home: Home, stored_pairs: pa.Table, expected: _Expected) -> Iterator[Difference]:
     try:
         indexes = {(index.manifest.model, index.manifest.width): index for index in open_indexes(home.vectors)}
         if not expected.damaged:
             for key in sorted(set(indexes) | set(expected.vectors)):
                 for what in _index_differences(indexes.get(key), expected.vectors.get(key, {})):
                     yield Difference(None, "vectors", f"{key[0]} {key[1]}", what)
-        yield from _pairs(home, duck, indexes)
+        yield from _pairs(home, stored_pairs, all(index.exact for index in indexes.values()))
     except StoreError as error:
         yield Difference(None, "vectors", None, str(error))
 
@@ -191,20 +199,22 @@ def _index_differences(index: VectorIndex | None, expected: dict[int, np.ndarray
         yield f"the index holds {int(differs.sum())} other vectors than its rows (first: feature {both[differs][0]})"
 
 
-def _pairs(home: Home, duck: Duck, indexes: dict[tuple[str, int], VectorIndex]) -> Iterator[Difference]:
-    """Near-duplicates. Beyond exact indexes the search may miss pairs, so there only those stored or found are compared."""
-    stored = {(row["fid_a"], row["fid_b"]): row for row in duck.arrow("FROM near_duplicate").to_pylist()}
+def _pairs(home: Home, stored_pairs: pa.Table, exact: bool) -> Iterator[Difference]:
+    """Near-duplicates. An inexact index may miss pairs, so then only pairs both stored and found are compared."""
+    stored = {(row["fid_a"], row["fid_b"]): (row["cosine"], row["threshold"]) for row in stored_pairs.to_pylist()}
     pairs = near_duplicates(home.vectors)
     found = {(a, b): c for a, b, c in zip(pairs.a.tolist(), pairs.b.tolist(), pairs.cosine.tolist(), strict=True)}
-    wrong = [key for key in stored.keys() & found.keys()
-             if abs(stored[key]["cosine"] - found[key]) > _COSINE_SLACK or abs(stored[key]["threshold"] - NEAR_DUPLICATE) > _COSINE_SLACK]
+    wrong = [
+        pair for pair in stored.keys() & found.keys()
+        if not np.allclose(stored[pair], (found[pair], NEAR_DUPLICATE), rtol=0, atol=_COSINE_SLACK)
+    ]
     if wrong:
-        yield Difference(None, "duckdb", "near_duplicate", f"{len(wrong)} pairs have another cosine or threshold (first: {min(wrong)})")
-    if all(index.exact for index in indexes.values()):
-        lacking, extra = found.keys() - stored.keys(), stored.keys() - found.keys()
-        if lacking or extra:
-            yield Difference(None, "duckdb", "near_duplicate",
-                             f"{len(lacking)} pairs are missing and {len(extra)} are too many (first: {min(lacking | extra)})")
+        what = f"{len(wrong)} pairs have another cosine or threshold (first: {min(wrong)})"
+        yield Difference(None, "duckdb", "near_duplicate", what)
+    lacking, extra = found.keys() - stored.keys(), stored.keys() - found.keys()
+    if exact and (lacking or extra):
+        what = f"{len(lacking)} pairs are missing and {len(extra)} are too many (first: {min(lacking | extra)})"
+        yield Difference(None, "duckdb", "near_duplicate", what)
 
 
 def compare_tables(expected: pa.Table, actual: pa.Table) -> str | None:

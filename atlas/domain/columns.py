@@ -59,6 +59,11 @@ class Columns:
         )
 
     @classmethod
+    def of(cls, **columns: Any) -> Self:
+        """A table from lists or arrays."""
+        return cls(**columns)
+
+    @classmethod
     def empty(cls) -> Self:
         """A table without rows."""
         return cls(**{spec.name: [] for spec in cls.columns()})

@@ -61,7 +61,7 @@ def write_scenes(folder: Path) -> tuple[Path, list[Scene]]:
     lines = []
     for scene in found:
         sample = scene.sample
-        line = {"prompt": sample.question, "task": sample.task, "concept": sample.concept, "expected": sample.answer}
+        line: dict[str, object] = {"prompt": sample.question, "task": sample.task, "concept": sample.concept, "expected": sample.answer}
         if sample.image is not None:
             name = f"pictures/{scene.slug}.png"
             sample.image.save(folder / name)

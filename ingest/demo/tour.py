@@ -129,7 +129,7 @@ def _planets(asked: Asked) -> None:
     pair, same, other = (asked.alike(_MARS, slug) for slug in (_EARTH, _MARS_TOO, _SUM))
     rows = asked.door.ask("shared-features", a=_MARS, b=_EARTH).to_pylist()
     seen = sum(row["image_share"] > 0 for row in rows)
-    _say(f"Mars and Earth share {len(rows)} features (Jaccard {pair:.2f}), {seen} of them on the picture: they are asked alike, not drawn alike.")
+    _say(f"Mars and Earth share {len(rows)} features (Jaccard {pair:.2f}), {seen} of them on the picture: asked alike, not drawn alike.")
     _say(f"Two pictures of Mars: Jaccard {same:.2f}. Mars and a sum: {other:.2f}.")
 
 

@@ -20,15 +20,16 @@ def append_tokens(model: Model, inputs: Inputs, tokens: tuple[int, ...]) -> Inpu
         batch["token_type_ids"] = torch.nn.functional.pad(batch["token_type_ids"], (0, len(tokens)))
     start = len(inputs.positions)
     texts = [str(model.tokenizer.decode([token])) for token in tokens]
-    added = [Position(start + n, token, text, "text") for n, (token, text) in enumerate(zip(tokens, texts, strict=True))]
+    added = [
+        Position(start + n, token, text, "text") for n, (token, text) in enumerate(zip(tokens, texts, strict=True))
+    ]
     return replace(inputs, batch=batch, positions=[*inputs.positions, *added])
 
 
 def greedy_answer(model: Model, inputs: Inputs, most: int) -> str:
-    """The model's answer as text: `most` greedy tokens after the whole sequence, up to the end of its turn."""
-    length = inputs.token_ids.shape[0]
-    room = min(most, model.facts.max_positions - length)
-    if room < 1:
-        return ""
-    ids = greedy(model, inputs.batch, room)[0, length:].tolist()
-    return str(model.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+    """The model's answer to the prompt as text: what stands after it already, then greedy tokens, up to the end of its
+    turn, `most` in all."""
+    start, length = inputs.prompt_length, inputs.token_ids.shape[0]
+    room = min(start + most, model.facts.max_positions) - length
+    ids = greedy(model, inputs.batch, room) if room > 0 else inputs.batch["input_ids"]
+    return str(model.tokenizer.decode(ids[0, start:].tolist(), skip_special_tokens=True)).strip()

@@ -16,7 +16,7 @@ QUESTIONS = {
 
 
 def test_it_prints_what_the_readme_says(demo: Demo) -> None:
-    block = re.search(r"\$ make demo\n(.*?)```", README.read_text(), re.DOTALL)
+    block = re.search(r"\$ make demo\n(.*?)\n\$ make test", README.read_text(), re.DOTALL)
     assert block is not None, "the README shows `$ make demo`"
     said, printed = _lines(block[1]), _lines(demo.output)
     # A last digit may round otherwise on another processor, and two features of one rank may swap; a line may not.

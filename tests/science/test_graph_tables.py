@@ -8,11 +8,12 @@ import torch
 
 from atlas.errors import InputError
 from atlas.ids import KINDS
-from ingest.attribution.frozen import fold
-from ingest.attribution.result import Attribution
+from ingest.attribution.features import attribute, check_closure
+from ingest.attribution.frozen import fold, freeze
+from ingest.attribution.prune import prune
+from ingest.attribution.result import Attribution, collect
 from ingest.attribution.settings import AttributionSettings
 from ingest.attribution.targets import TargetSpec, Vocabulary, resolve
-from ingest.attribution.trace import trace
 from ingest.transcoders.bank import load_bank
 from tests.science.world import case
 from tests.tiny import write_transcoders
@@ -21,9 +22,9 @@ from tests.tiny import write_transcoders
 def graph(**settings: object) -> Attribution:
     made = case()
     chosen = AttributionSettings(**settings)  # type: ignore[arg-type]  # names are checked by the dataclass
-    return trace(
-        made.run, made.folded, made.bank, made.encoded, made.targets, made.images, made.texts, chosen, precision="fp64"
-    )
+    rows = made.rows(**settings)
+    check_closure(rows, "fp64")
+    return collect(rows, prune(rows, chosen), made.images, made.texts, chosen.coverage)
 
 
 def key(table: object, row: int) -> tuple[str, int, int, int]:
@@ -141,10 +142,10 @@ def test_transcoders_from_files_close_too(tmp_path: Path) -> None:
     bank = load_bank(str(write_transcoders(tmp_path / "set", "jumprelu", widths, skip=True)), made.model)
     weights = made.model.weights()
     targets = resolve(TargetSpec(), made.run, weights, Vocabulary.of(made.model.tokenizer))
-    found = trace(
-        made.run, fold(weights), bank, bank.encode(made.run), targets, made.images, made.texts, AttributionSettings(),
-        precision="fp64",
-    )  # fmt: skip
+    settings = AttributionSettings()
+    frozen = freeze(made.run, fold(weights), bank, bank.encode(made.run))
+    rows = attribute(frozen, made.run.token_ids, bank, targets, settings)
+    found = collect(rows, prune(rows, settings), made.images, made.texts)
     assert found.scores["worst_residue"] < 1e-10
     assert len(found.edges) > 0
 
