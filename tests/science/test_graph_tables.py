@@ -23,7 +23,8 @@ def graph(**settings: object) -> Attribution:
     made = case()
     chosen = AttributionSettings(**settings)  # type: ignore[arg-type]  # names are checked by the dataclass
     rows = made.rows(**settings)
-    check_closure(rows, "fp64")
+    if chosen.exact:
+        check_closure(rows, "fp64")
     return collect(rows, prune(rows, chosen), made.images, made.texts, chosen.coverage)
 
 
