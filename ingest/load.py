@@ -88,10 +88,17 @@ class LoadReport:
 
     def __str__(self) -> str:
         counts = [
-            (self.loaded, "graphs loaded"), (self.unchanged, "unchanged"), (self.removed, "removed"),
-            (len(self.damaged), "damaged"), (self.vectors, "vectors added"), (self.near_duplicates, "near-duplicates stored"),
+            (self.loaded, "graphs loaded"),
+            (self.unchanged, "unchanged"),
+            (self.removed, "removed"),
+            (len(self.damaged), "damaged"),
+            (self.vectors, "vectors added"),
+            (self.near_duplicates, "near-duplicates stored"),
         ]
-        return ", ".join(f"{count} {what}" for count, what in counts if count or what == "graphs loaded") + f" in {self.seconds:.1f} s"
+        return (
+            ", ".join(f"{count} {what}" for count, what in counts if count or what == "graphs loaded")
+            + f" in {self.seconds:.1f} s"
+        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,9 @@ def delete(home: Home, graph_id: str, progress: Progress | None = None, wait: fl
     folder = graph_folder(home, graph_id)
     with loading(home, progress, wait):
         if not folder.exists():
-            raise NotFoundError(f"no graph {graph_id[:12]} in {home.root}", "the id of a graph there", "See `atlas list`")
+            raise NotFoundError(
+                f"no graph {graph_id[:12]} in {home.root}", "the id of a graph there", "See `atlas list`"
+            )
         away = aside(home, "deleted")
         os.rename(folder, away)
         description_file(home, graph_id).unlink(missing_ok=True)

@@ -30,7 +30,10 @@ _COSINE_SLACK = 1e-5
 
 _QUESTIONS = {
     **{table: f'FROM "{table}"' for table in (*SHARED_TABLES, "projection", "failure", "near_duplicate")},
-    **{f"gids of {table}": f'SELECT DISTINCT gid FROM "{table}" ORDER BY gid' for table in (*GRAPH_TABLES, "projection")},
+    **{
+        f"gids of {table}": f'SELECT DISTINCT gid FROM "{table}" ORDER BY gid'  # noqa: S608  # our tables
+        for table in (*GRAPH_TABLES, "projection")
+    },
 }
 
 
@@ -89,7 +92,9 @@ class _Expected:
         for fid, label in zip(labelled["fid"].to_pylist(), labelled["label"].to_pylist(), strict=True):
             row = self.rows["feature"][fid]
             row["label"] = label if row.get("label") is None else row["label"]
-        for sha, thumbnail in zip(rows["graph_image"]["sha"].to_pylist(), rows["graph_image"]["thumbnail"].to_pylist(), strict=True):
+        for sha, thumbnail in zip(
+            rows["graph_image"]["sha"].to_pylist(), rows["graph_image"]["thumbnail"].to_pylist(), strict=True
+        ):
             row = self.rows["image"][sha]
             row["thumbnail"] = thumbnail if row.get("thumbnail") is None else row["thumbnail"]
         vectors = graph.circuit.vectors
@@ -125,7 +130,9 @@ def _graphs(
         for store in ("duckdb", "vectors"):
             line = lines.get((gid, store))
             if line is None or line["checksum"] != checksum or line["id"] != name:
-                yield Difference(name, store, "projection", "the graph is not loaded in its present form; run `atlas load`")
+                yield Difference(
+                    name, store, "projection", "the graph is not loaded in its present form; run `atlas load`"
+                )
         for table, actual in _stored(duck, gid).items():
             what = compare_tables(rows[table], actual)
             if what is not None:
@@ -135,7 +142,7 @@ def _graphs(
 def _stored(duck: Duck, gid: int) -> dict[str, pa.Table]:
     with duck.reading() as connection:
         return {
-            table: connection.execute(f'SELECT * FROM "{table}" WHERE gid = ?', [gid]).to_arrow_table()
+            table: connection.execute(f'SELECT * FROM "{table}" WHERE gid = ?', [gid]).to_arrow_table()  # noqa: S608
             for table in GRAPH_TABLES
         }
 
@@ -221,7 +228,9 @@ def compare_tables(expected: pa.Table, actual: pa.Table) -> str | None:
     """What differs between two tables, whatever the order of their rows; None if nothing does."""
     names = actual.column_names
     if set(names) - set(expected.column_names):  # columns that the store fills from other rows
-        expected = pa.table({name: expected[name] if name in expected.column_names else pa.nulls(len(expected)) for name in names})
+        expected = pa.table(
+            {name: expected[name] if name in expected.column_names else pa.nulls(len(expected)) for name in names}
+        )
     expected = expected.select(names).cast(actual.schema.remove_metadata())
     if len(expected) != len(actual):
         return f"{len(actual)} rows, expected {len(expected)}"
@@ -229,6 +238,8 @@ def compare_tables(expected: pa.Table, actual: pa.Table) -> str | None:
     expected, actual = expected.sort_by(keys).combine_chunks(), actual.sort_by(keys).combine_chunks()
     for name in names:
         if not expected[name].equals(actual[name]):
-            row = next(at for at, (a, b) in enumerate(zip(expected[name], actual[name], strict=True)) if not a.equals(b))
+            row = next(
+                at for at, (a, b) in enumerate(zip(expected[name], actual[name], strict=True)) if not a.equals(b)
+            )
             return f"column {name}: {actual[name][row].as_py()!r}, expected {expected[name][row].as_py()!r}"
     return None

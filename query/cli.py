@@ -1,0 +1,205 @@
+"""Commands that ask. Only click and the shared options are imported here; each command imports what it runs."""
+
+from pathlib import Path
+
+import click
+
+from atlas.options import emit, home_of, home_option, output_options
+from query.question_commands import QuestionGroup
+
+_set_option = click.option("--set", "set_name", help="Transcoder set, by number or name, where there are several.")
+_modality_option = click.option(
+    "--modality", type=click.Choice(["image", "text"]), help="Only features that fire mostly on these positions."
+)
+
+
+@click.group(cls=QuestionGroup, invoke_without_command=True, subcommand_metavar="NAME [--PARAMETER VALUE]...")
+@click.option("--list", "wants_list", is_flag=True, help="List the questions, with --json also their parameters.")
+@home_option
+@output_options
+@click.pass_context
+def ask(context: click.Context, wants_list: bool, home: Path | None, form: str | None) -> None:
+    """Answer a question of the library over all graphs.
+
+    \b
+    atlas ask --list
+    atlas ask recurring-features --task sum --limit 10
+    atlas ask shared-features --a mars --b jupiter --json
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from query.questions import questions
+
+    place = home_of(home) if home is not None or _has_home() else None
+    rows = questions(place)
+    if form is None:
+        rows = [{"group": row["group"], "question": row["name"], "asks": row["sentence"]} for row in rows]
+        click.echo("atlas ask NAME --help says what a question takes", err=True)
+    emit(rows, form)
+
+
+@click.command()
+@click.argument("text")
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Most rows to print.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
+@home_option
+@output_options
+def sql(text: str, limit: int, timeout: float, home: Path | None, form: str | None) -> None:
+    """Run your own read-only SQL.
+
+    \b
+    atlas sql 'SELECT task, count(*) AS graphs FROM graph GROUP BY task'
+    """
+    from atlas.stores.sandbox import free_sql
+
+    answer = free_sql(home_of(home), text, limit, timeout)
+    emit(answer.table, form, empty="no rows")
+    if answer.truncated:
+        _say_cut(limit)
+
+
+@click.command("list")
+@click.option("--task", help="Only graphs of this task.")
+@click.option("--concept", help="Only graphs about this concept.")
+@click.option("--model", help="Only graphs of this model.")
+@click.option("--limit", type=click.IntRange(1), default=1_000_000, help="Most graphs to print.")
+@home_option
+@output_options
+def list_(
+    task: str | None, concept: str | None, model: str | None, limit: int, home: Path | None, form: str | None
+) -> None:
+    """List the graphs, oldest first.
+
+    \b
+    atlas list --task sum
+    """
+    from query.listing import list_graphs
+    from query.tables import graphs_for_people
+
+    table = list_graphs(home_of(home), task, concept, model, limit)
+    rows = table if form else graphs_for_people(table)
+    emit(rows, form, empty="no graph fits; `atlas ingest` and `atlas demo` make some")
+    if table.num_rows >= limit:
+        _say_cut(limit)
+
+
+@click.command()
+@click.argument("name")
+@_set_option
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Rows per section.")
+@home_option
+@output_options
+def show(name: str, set_name: str | None, top: int, home: Path | None, form: str | None) -> None:
+    """Show one graph (id, prefix or slug) or one feature (layer/index).
+
+    --csv and --arrow give the graph's strongest features, or the feature's occurrences.
+
+    \b
+    atlas show mars
+    atlas show 3/1042
+    """
+    import re
+
+    from query import listing
+    from query.tables import feature_sections, graph_sections
+
+    place = home_of(home)
+    is_feature = re.fullmatch(r"\d+/\d+", name) is not None
+    page = listing.show_feature(place, name, set_name, top) if is_feature else listing.show_graph(place, name, top)
+    if form == "json":
+        emit([page], form)
+    elif form is not None:
+        emit(page["occurrences" if is_feature else "top_features"], form)
+    else:
+        for title, rows in feature_sections(page) if is_feature else graph_sections(page):
+            if title:
+                click.echo(click.style(title, bold=True))
+            emit(rows, None)
+            click.echo()
+
+
+@click.command()
+@click.argument("feature")
+@click.option("--limit", "-k", type=click.IntRange(1), default=10, show_default=True, help="How many.")
+@click.option("--layers", help="Only features of these layers, as in 3 or 2..5.")
+@click.option("--same-layer", is_flag=True, help="Only features of the same layer.")
+@_modality_option
+@_set_option
+@home_option
+@output_options
+def similar(
+    feature: str, limit: int, layers: str | None, same_layer: bool, modality: str | None, set_name: str | None,
+    home: Path | None, form: str | None,
+) -> None:
+    """Find the features that write most like FEATURE (layer/index).
+
+    \b
+    atlas similar 3/1042 --layers 2..4
+    """
+    from query import similarity
+    from query.tables import for_people
+
+    table = similarity.similar(home_of(home), feature, limit, layers, same_layer, set_name, modality)
+    rows = table if form else for_people(table, "layer", "index", "set")
+    emit(rows, form, empty="no feature of that kind has a vector")
+
+
+@click.command()
+@click.option(
+    "--cosine", type=click.FloatRange(0, 1, min_open=True), default=0.9, show_default=True, help="Least cosine."
+)
+@_modality_option
+@click.option("--layer", type=click.IntRange(0), help="Only pairs within this layer.")
+@_set_option
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Most pairs to print.")
+@home_option
+@output_options
+def duplicates(
+    cosine: float, modality: str | None, layer: int | None, set_name: str | None, limit: int,
+    home: Path | None, form: str | None,
+) -> None:
+    """List pairs of features that write nearly the same.
+
+    \b
+    atlas duplicates --cosine 0.9 --modality image
+    """
+    from query import similarity
+    from query.tables import for_people
+
+    table = similarity.duplicates(home_of(home), cosine, modality, layer, set_name, limit)
+    rows = table if form else for_people(table, "set_a", "set_b")
+    emit(rows, form, empty=f"no two features of that kind reach cosine {cosine:g}")
+    if table.num_rows >= limit:
+        _say_cut(limit)
+
+
+@click.command()
+@click.argument("graph")
+@click.option("--to", "form", type=click.Choice(["circuit-tracer", "png", "svg"]), required=True, help="Format.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
+@home_option
+def export(graph: str, form: str, out: Path, home: Path | None) -> None:
+    """Write a graph as circuit-tracer JSON, or draw it as PNG or SVG.
+
+    \b
+    atlas export mars --to png --out mars.png
+    """
+    from atlas.artefact.read import read_circuit
+    from atlas.interop import export_graph
+    from query.names import find_graph
+
+    place = home_of(home)
+    circuit = read_circuit(place, find_graph(place, graph).id)
+    export_graph(circuit, form, out)
+    click.echo(f"wrote {out}", err=True)
+
+
+def _has_home() -> bool:
+    """Whether there is an atlas to take examples from; the list of questions needs none."""
+    from atlas.config import Home, home_path
+
+    return Home(home_path()).marker.exists()
+
+
+def _say_cut(limit: int) -> None:
+    click.echo(f"stopped at {limit} rows; --limit allows more", err=True)

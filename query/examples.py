@@ -1,0 +1,95 @@
+"""Values to fill examples with, taken from the atlas at hand, so that every example has an answer where one can.
+
+The values fit each other: the feature fires in the graph, the row and column are of that graph's picture.
+"""
+
+from typing import Any
+
+from query.header import Parameter, Question
+from query.names import Store
+
+# graphs with pictures first, then the oldest: the example of a mixed atlas shows pictures
+_GRAPH = """
+SELECT g.gid, g.id, g.task, g.concept, g.set_number, g.n_positions,
+       EXISTS (SELECT 1 FROM position AS p WHERE p.gid = g.gid AND p.modality = 'image') AS pictured
+FROM graph AS g ORDER BY pictured DESC, g.gid LIMIT 1
+"""
+_OTHER = """
+SELECT g.id FROM graph AS g, (SELECT * FROM graph WHERE gid = $gid) AS h
+WHERE g.gid <> h.gid AND g.set_number = h.set_number
+ORDER BY g.partial = h.partial DESC, g.convention IS NOT DISTINCT FROM h.convention DESC,
+         g."precision" IS NOT DISTINCT FROM h."precision" DESC,
+         g.node_threshold IS NOT DISTINCT FROM h.node_threshold DESC,
+         g.edge_threshold IS NOT DISTINCT FROM h.edge_threshold DESC,
+         g.task IS NOT DISTINCT FROM h.task DESC, g.gid LIMIT 1
+"""
+# the feature of that graph which most graphs keep; of one set only if there is one, so that it can be named without
+_FEATURE = """
+SELECT f.name, p.modality, f.set_number FROM node AS n
+JOIN (SELECT fid, count(DISTINCT gid) AS graphs FROM node WHERE fid IS NOT NULL GROUP BY fid) AS c USING (fid)
+JOIN feature AS f USING (fid)
+JOIN position AS p ON p.gid = n.gid AND p.position = n.position
+WHERE n.gid = $gid AND n.kind = 'feature'
+ORDER BY (SELECT count(*) FROM feature AS o WHERE o.name = f.name), c.graphs DESC, n.cumulative NULLS LAST, n.nid
+LIMIT 1
+"""
+# the patch or token whose edges weigh most
+_START = """
+SELECT p."row", p.col, p.image, p.position, p.modality FROM node AS n
+JOIN edge AS e ON e.gid = n.gid AND e.source = n.nid
+JOIN position AS p ON p.gid = n.gid AND p.position = n.position
+WHERE n.gid = $gid AND n.kind IN ('image', 'token')
+GROUP BY ALL ORDER BY p.modality, sum(e.share) DESC, p.position LIMIT 1
+"""
+_CARRIER = """
+SELECT p.modality FROM edge AS e
+JOIN node AS l ON l.gid = e.gid AND l.nid = e.target AND l.kind = 'logit' AND l.is_answer
+JOIN node AS c ON c.gid = e.gid AND c.nid = e.source AND c.kind = 'feature'
+JOIN edge AS i ON i.gid = e.gid AND i.target = c.nid
+JOIN node AS s ON s.gid = i.gid AND s.nid = i.source
+JOIN position AS q ON q.gid = s.gid AND q.position = s.position AND q.modality = 'image'
+JOIN position AS p ON p.gid = c.gid AND p.position = c.position
+WHERE e.gid = $gid ORDER BY e.share * i.share DESC, c.nid LIMIT 1
+"""
+_GROUP = """
+SELECT task, concept FROM graph GROUP BY task, concept
+ORDER BY task IS NULL, concept IS NULL, count(*) DESC, task, concept LIMIT 1
+"""
+
+
+def values(store: Store) -> dict[str, Any]:
+    """Every key that a header may name, with a value or None."""
+    graph = _first(store, _GRAPH)
+    if not graph:
+        return {}
+    gid = {"gid": graph["gid"]}
+    feature = _first(store, _FEATURE, gid)
+    start = _first(store, _START, gid)
+    group = _first(store, _GROUP)
+    return {
+        "graph": graph["id"], "image graph": graph["id"], "other graph": _first(store, _OTHER, gid).get("id"),
+        "task of image graph": graph["task"], "set of image graph": graph["set_number"],
+        "feature": feature.get("name"), "modality": feature.get("modality"), "set": feature.get("set_number"),
+        "task": group["task"], "concept": group["concept"],
+        "row": start.get("row"), "col": start.get("col"), "image": start.get("image"),
+        "position": start.get("position"), "modality of start": start.get("modality"),
+        "carrier": _first(store, _CARRIER, gid).get("modality"),
+    }
+
+
+def filled(parameter: Parameter, known: dict[str, Any]) -> Any:
+    """The example of a parameter: from the atlas, else its default."""
+    if parameter.example is None:
+        return parameter.default
+    value = known.get(parameter.example)
+    return parameter.default if value is None else value
+
+
+def fill(asked: Question, known: dict[str, Any]) -> dict[str, Any]:
+    """The examples of all parameters of a question."""
+    return {parameter.name: filled(parameter, known) for parameter in asked.parameters}
+
+
+def _first(store: Store, sql: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = store.arrow(sql, parameters or {}).to_pylist()
+    return rows[0] if rows else {}

@@ -1,0 +1,118 @@
+"""One command per question of the library, made from its header: `atlas ask NAME --param value`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atlas.options import emit, home_of, home_option, output_options
+
+
+class QuestionGroup(click.Group):
+    """A group whose commands are the questions."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        from query.library import library
+
+        return list(library())
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        from query.library import question
+
+        asked = question(name)
+        return _command(asked)
+
+
+def _command(asked: Any) -> click.Command:
+    """The command of a question. The library checks the values, so that Python and the command line say the same."""
+    options: list[click.Parameter] = []
+    for parameter in asked.parameters:
+        # a boolean may stand alone: --unlike
+        switch: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if parameter.type == "boolean" else {}
+        options.append(click.Option(
+            [parameter.option, parameter.name], help=_help(parameter), metavar=parameter.type.upper(), **switch
+        ))
+
+    def run(**given: Any) -> None:
+        _answer(click.get_current_context(), asked, given)
+
+    command = click.Command(
+        asked.name, callback=run, params=options, help=f"{asked.asks}\n\n\b\n{_example(asked)}", short_help=asked.asks,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "max_content_width": 110},
+    )
+    for decorate in (_engine_option, _timeout_option, _show_option, home_option, output_options):
+        decorate(run)
+    command.params += reversed(getattr(run, "__click_params__", []))
+    return command
+
+
+_SCREEN = 40
+"""Rows printed for people unless they say --limit."""
+_POSITIONAL = ("graph", "feature")
+_engine_option = click.option("--engine", help="duckdb or neo4j.  [default: whichever is there and faster]")
+_timeout_option = click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds it may take.")
+_show_option = click.option("--show", is_flag=True, help="Print the text that ran, and its values, too.")
+
+
+def _answer(context: click.Context, asked: Any, given: dict[str, Any]) -> None:
+    from query import answers
+    from query.questions import answered
+    from query.reading import TIMEOUT
+    from query.tables import for_people
+
+    own = {name: given.pop(name) for name in ("engine", "timeout", "show", "home", "form")}
+    above = context.parent.params if context.parent is not None else {}
+    form: str | None = own["form"] or above.get("form")
+    home: Path | None = own["home"] or above.get("home")
+    values = {name: value for name, value in given.items() if value is not None}
+    _take_extra(asked, list(context.args), values)
+    if form is None and "limit" not in values:
+        default = asked.parameter("limit").default
+        values["limit"] = min(default, _SCREEN)
+    found = answered(home_of(home), asked.name, values, own["engine"], own["timeout"] or TIMEOUT)
+    if own["show"]:
+        # with a form for programs stdout holds rows only
+        click.echo(_shown(found.bound), err=form is not None)
+    hidden = [column.name for column in asked.columns if column.detail]
+    if form is None and found.table.num_rows:
+        click.echo(click.style(asked.asks, bold=True))
+    emit(found.table if form else for_people(found.table, *hidden), form, empty=asked.empty)
+    for remark in answers.remarks(found.table):
+        click.echo(f"note: {remark}", err=True)
+    limit = found.bound.values["limit"]
+    if found.table.num_rows >= limit:
+        click.echo(f"stopped at {limit} rows; --limit allows more", err=True)
+
+
+def _take_extra(asked: Any, words: list[str], values: dict[str, Any]) -> None:
+    """Words without an option fill graphs, features and what is required; the check finds undeclared options."""
+    free = [p.name for p in asked.parameters if (p.required or p.type in _POSITIONAL) and p.name not in values]
+    while words:
+        word = words.pop(0)
+        if word.startswith("--"):
+            name, _, value = word.removeprefix("--").partition("=")
+            if not value and words and not words[0].startswith("-"):
+                value = words.pop(0)
+            values[name.replace("-", "_")] = value or True
+        elif free:
+            values[free.pop(0)] = word
+        else:
+            raise click.UsageError(f"Nothing takes {word!r}; see `atlas ask {asked.name} --help`.")
+
+
+def _help(parameter: Any) -> str:
+    if parameter.required:
+        return f"{parameter.doc}  [required; {parameter.expects}]"
+    default = "" if parameter.default is None else f"; default: {str(parameter.default).lower()}"
+    return f"{parameter.doc}  [{parameter.expects}{default}]"
+
+
+def _example(asked: Any) -> str:
+    from query.answers import PLACEHOLDERS, command
+
+    return command(asked, PLACEHOLDERS)
+
+
+def _shown(bound: Any) -> str:
+    values = "".join(f"-- ${name} = {value!r}\n" for name, value in bound.values.items())
+    return f"{values}{bound.text}"

@@ -1,0 +1,81 @@
+-- name: recurring-features
+-- asks: Which features recur over graphs, counting more the rarer they are elsewhere?
+-- group: Features
+-- engine: duckdb
+-- empty: No feature is kept by that many graphs under these filters; lower --min-graphs or widen the filters.
+-- parameter task (text; optional; example task): Only graphs of this task.
+-- parameter concept (text; optional; example concept): Only graphs about this concept.
+-- parameter modality (one of image|text; optional; example modality): Only occurrences on image or on text positions.
+-- parameter set (set; optional; example set): Only this transcoder set.
+-- parameter min_graphs (integer 1..; default 2): Fewest graphs that keep it.
+-- parameter limit (integer 1..; default 1000): Most rows wanted.
+-- column feature (text): The feature, as layer/index.
+-- column label (text): Its label, if any.
+-- column graphs (integer, graphs): How many of the graphs asked about keep it.
+-- column asked (integer, graphs): How many graphs were asked about.
+-- column everywhere (integer, graphs): How many graphs of the atlas keep it, whatever the filters.
+-- column rarity (number): ln(1 + graphs of its set / everywhere).
+-- column score (number): graphs / asked x rarity.
+-- column mean_share (number, share): Its share of the influence kept in a graph, averaged over the graphs that keep it.
+-- column mean_influence (number, raw): The same in raw influence; missing if only imported graphs keep it.
+-- column mean_activation (number): Its strongest activation in a graph, averaged over those graphs.
+-- column image_share (number, share): Share of these occurrences that lie on image positions.
+-- column layer (integer; detail): Its layer.
+-- column index (integer; detail): Its index.
+-- column set (integer; detail): Ledger number of its transcoder set.
+
+WITH asked AS (
+    SELECT gid, set_number FROM graph
+    WHERE ($task IS NULL OR task = $task)
+      AND ($concept IS NULL OR concept = $concept)
+      AND ($set IS NULL OR set_number = $set)
+),
+-- an import has no influence, only the cumulative share: the steps of it, in order, are each node's own share
+step AS (
+    SELECT nid, min(rise) OVER (PARTITION BY gid ORDER BY cumulative, nid) AS share FROM (
+        SELECT n.gid, n.nid, n.cumulative,
+               n.cumulative - lag(n.cumulative, 1, 0.0) OVER (PARTITION BY n.gid ORDER BY n.cumulative, n.nid) AS rise
+        FROM node AS n JOIN asked USING (gid)
+        WHERE n.influence IS NULL AND n.cumulative IS NOT NULL AND n.kind NOT IN ('logit', 'bias')
+    )
+),
+weighed AS (
+    SELECT n.gid, n.fid, n.kind, n.position, n.influence, n.activation, coalesce(n.influence, s.share, 0) AS weight
+    FROM node AS n JOIN asked USING (gid) LEFT JOIN step AS s USING (nid)
+    WHERE n.kind NOT IN ('logit', 'bias')
+),
+whole AS (SELECT gid, sum(weight) AS weight FROM weighed GROUP BY gid),
+per_graph AS (
+    SELECT w.gid, w.fid,
+           sum(w.weight) / nullif(any_value(t.weight), 0) AS share,
+           sum(w.influence) AS influence, max(w.activation) AS activation,
+           count(*) AS occurrences, count(*) FILTER (p.modality = 'image') AS on_image
+    FROM weighed AS w
+    JOIN whole AS t ON t.gid = w.gid
+    JOIN position AS p ON p.gid = w.gid AND p.position = w.position
+    WHERE w.kind = 'feature' AND ($modality IS NULL OR p.modality = $modality)
+    GROUP BY w.gid, w.fid
+),
+recurring AS (
+    SELECT fid, count(*) AS graphs, avg(share) AS mean_share, avg(influence) AS mean_influence,
+           avg(activation) AS mean_activation, sum(on_image) / sum(occurrences) AS image_share
+    FROM per_graph GROUP BY fid HAVING count(*) >= $min_graphs
+),
+everywhere AS (
+    SELECT n.fid, count(DISTINCT n.gid) AS graphs FROM node AS n SEMI JOIN recurring USING (fid) GROUP BY n.fid
+),
+of_set AS (SELECT set_number, count(*) AS graphs FROM graph GROUP BY set_number),
+asked_of_set AS (SELECT set_number, count(*) AS graphs FROM asked GROUP BY set_number)
+SELECT
+    f.name AS feature, f.label, r.graphs, a.graphs AS asked, e.graphs AS everywhere,
+    ln(1 + o.graphs / e.graphs) AS rarity,
+    r.graphs / a.graphs * ln(1 + o.graphs / e.graphs) AS score,
+    r.mean_share, r.mean_influence, r.mean_activation, r.image_share,
+    f.layer, f."index", f.set_number AS "set"
+FROM recurring AS r
+JOIN everywhere AS e USING (fid)
+JOIN feature AS f USING (fid)
+JOIN of_set AS o ON o.set_number = f.set_number
+JOIN asked_of_set AS a ON a.set_number = f.set_number
+ORDER BY round(score, 9) DESC, round(r.mean_share, 9) DESC NULLS LAST, f.set_number, f.layer, f."index"
+LIMIT $limit
