@@ -29,7 +29,8 @@ demo: $(STAMP) ## Run the main job on the shipped tiny model and answer question
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest
 
-check: $(STAMP) ## Lint, types, walls between rooms, and whether generated docs are current
+check: $(STAMP) ## Format, lint, types, walls between rooms, and whether generated docs are current
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache

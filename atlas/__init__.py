@@ -1,8 +1,8 @@
 """Circuit Atlas: attribution graphs of vision-language models, kept so that they can be asked.
 
-    import atlas
-    home = atlas.open("atlas-home")
-    home.ask("recurring-features", task="sum").to_pandas()
+import atlas
+home = atlas.open("atlas-home")
+home.ask("recurring-features", task="sum").to_pandas()
 """
 
 import importlib

@@ -1,14 +1,14 @@
 """Where an atlas lives on disk: the home folder and the names inside it.
 
-    HOME/
-      atlas.json          version of the home; written once
-      ledger.jsonl        numbers of graphs and transcoder sets; append-only
-      artefacts/graph/ab/abcd.../   one immutable folder per graph (the truth)
-      artefacts/description/ab/abcd....json   what only describes a graph; may be replaced
-      artefacts/failures.jsonl      inputs that could not be traced; append-only
-      stores/             projections; `atlas rebuild` makes them again
-      log/atlas.log
-      tmp/                half-written things; emptied by the next writer
+HOME/
+  atlas.json          version of the home; written once
+  ledger.jsonl        numbers of graphs and transcoder sets; append-only
+  artefacts/graph/ab/abcd.../   one immutable folder per graph (the truth)
+  artefacts/description/ab/abcd....json   what only describes a graph; may be replaced
+  artefacts/failures.jsonl      inputs that could not be traced; append-only
+  stores/             projections; `atlas rebuild` makes them again
+  log/atlas.log
+  tmp/                half-written things; emptied by the next writer
 """
 
 import json
@@ -74,7 +74,8 @@ def open_home(path: str | Path | None = None, create: bool = False) -> Home:
     if not home.marker.exists():
         if not create:
             raise HomeError(
-                f"{home.root} holds no atlas", "a folder that `atlas ingest`, `atlas import` or `atlas demo` made",
+                f"{home.root} holds no atlas",
+                "a folder that `atlas ingest`, `atlas import` or `atlas demo` made",
                 "Name it with --home DIR or ATLAS_HOME, or make one with `atlas demo`",
             )
         _create(home)
@@ -89,7 +90,8 @@ def _create(home: Home) -> None:
     known = {"tmp", "log", "artefacts", "stores", "ledger.jsonl"}
     if set(strangers) - known:
         raise HomeError(
-            f"{home.root} is not empty and holds no atlas (found {strangers[0]})", "an empty or a new folder",
+            f"{home.root} is not empty and holds no atlas (found {strangers[0]})",
+            "an empty or a new folder",
             "Name another one with --home DIR",
         )
     for folder in (home.artefacts, home.stores, home.log.parent, home.tmp):
@@ -106,6 +108,7 @@ def _check_version(home: Home) -> None:
         raise HomeError(f"{home.marker} cannot be read ({error})", 'a line {"home_version": 1}') from error
     if not isinstance(version, int) or version > HOME_VERSION:
         raise HomeError(
-            f"{home.root} is an atlas home of version {version}", f"version {HOME_VERSION} or older",
+            f"{home.root} is an atlas home of version {version}",
+            f"version {HOME_VERSION} or older",
             "Update circuit-atlas (pip install -U circuit-atlas), or name another home with --home DIR",
         )

@@ -112,7 +112,9 @@ def canonical_json(value: Any) -> str:
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise InputError(f"a value without a canonical form: {error}", "strings, finite numbers, lists, objects") from error
+        raise InputError(
+            f"a value without a canonical form: {error}", "strings, finite numbers, lists, objects"
+        ) from error
 
 
 def content_hash(value: Any) -> str:

@@ -21,7 +21,10 @@ FORMS = ("json", "csv", "arrow")
 def home_option(command: Command) -> Command:
     """Add --home; the command receives `home`, a path or None (see `home_of`)."""
     return click.option(
-        "--home", type=click.Path(path_type=Path, file_okay=False), default=None, callback=_inherit_home,
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=None,
+        callback=_inherit_home,
         help=f"Folder of the atlas.  [default: ${HOME_VARIABLE}, else ./{DEFAULT_HOME}]",
     )(command)
 
@@ -34,16 +37,21 @@ def home_of(path: Path | None, create: bool = False) -> Home:
 def output_options(command: Command) -> Command:
     """Add --json, --csv and --arrow; the command receives `form`: json, csv, arrow or None for people."""
     for name, help in (
-        ("arrow", "Print an Arrow IPC stream."), ("csv", "Print CSV."), ("json", "Print one JSON list of objects."),
+        ("arrow", "Print an Arrow IPC stream."),
+        ("csv", "Print CSV."),
+        ("json", "Print one JSON list of objects."),
     ):
         command = click.option(f"--{name}", "form", flag_value=name, default=None, help=help)(command)
     return command
 
 
 def emit(
-    rows: "pa.Table | Sequence[dict[str, Any]]", form: str | None, title: str = "", empty: str = "nothing found",
+    rows: "pa.Table | Sequence[dict[str, Any]]",
+    form: str | None,
+    title: str = "",
+    empty: str = "nothing found",
 ) -> None:
-    """Print rows in the form asked for: data to stdout; for people a table, and one line on stderr if there are none."""
+    """Print rows in the form asked for: data to stdout; for people a table, or one line on stderr if it is empty."""
     import pyarrow as pa
 
     if form == "json":
@@ -114,7 +122,9 @@ def _flat(table: "pa.Table") -> "pa.Table":
 
     for position, column in enumerate(table.schema):
         if pa.types.is_nested(column.type):
-            texts = [None if v is None else json.dumps(_plain(v), default=str) for v in table.column(position).to_pylist()]
+            texts = [
+                None if v is None else json.dumps(_plain(v), default=str) for v in table.column(position).to_pylist()
+            ]
             table = table.set_column(position, column.name, pa.array(texts, pa.string()))
     return table
 

@@ -1,9 +1,9 @@
 """Make the generated pages of docs/ again, or with --check say which are out of date.
 
-    docs/cli.md              from the commands' own help
-    docs/questions.md        from the headers of the questions
-    docs/schema.md           from atlas/stores/schema.py
-    docs/artefact-format.md  its tables, from atlas/domain/circuit.py
+docs/cli.md              from the commands' own help
+docs/questions.md        from the headers of the questions
+docs/schema.md           from atlas/stores/schema.py
+docs/artefact-format.md  its tables, from atlas/domain/circuit.py
 """
 
 import sys

@@ -95,8 +95,12 @@ def describe(example: Example, graph_id: str) -> Description:
     """What only describes a graph: from its prompt line."""
     return Description(
         slug=example.slug or default_slug(example.prompt, graph_id),
-        prompt=example.prompt, task=example.task, concept=example.concept, pair=example.pair,
-        expected=example.expected, extra=example.extra or None,
+        prompt=example.prompt,
+        task=example.task,
+        concept=example.concept,
+        pair=example.pair,
+        expected=example.expected,
+        extra=example.extra or None,
     )
 
 
@@ -106,9 +110,14 @@ def _positions(inputs: Inputs) -> Positions:
         return [-1 if value is None else value for value in values]
 
     return Positions.of(
-        position=[p.index for p in inputs.positions], token_id=[p.token_id for p in inputs.positions],
-        text=[p.text for p in inputs.positions], modality=[p.modality for p in inputs.positions],
-        image=grid("image"), crop=grid("crop"), row=grid("row"), col=grid("col"),
+        position=[p.index for p in inputs.positions],
+        token_id=[p.token_id for p in inputs.positions],
+        text=[p.text for p in inputs.positions],
+        modality=[p.modality for p in inputs.positions],
+        image=grid("image"),
+        crop=grid("crop"),
+        row=grid("row"),
+        col=grid("col"),
     )
 
 
@@ -124,8 +133,11 @@ def _activations(encoded: Encoded) -> Activations:
 
 def _images(traced: Traced, shas: list[str], small: list[Thumbnail]) -> Images:
     return Images.of(
-        image=list(range(len(shas))), sha=shas, name=[path.name for path in traced.example.images],
-        width=[picture.width for picture in traced.images], height=[picture.height for picture in traced.images],
+        image=list(range(len(shas))),
+        sha=shas,
+        name=[path.name for path in traced.example.images],
+        width=[picture.width for picture in traced.images],
+        height=[picture.height for picture in traced.images],
         thumbnail=[item.sha for item in small],
     )
 
@@ -160,8 +172,11 @@ def _vectors(graph: Attribution, model: Model, bank: Bank) -> FeatureVectors:
         decoder.append(bank.decoder_rows(layer, rows).float().cpu().numpy())
         encoder.append(bank.encoder_rows(layer, rows).float().cpu().numpy())
     return FeatureVectors(
-        layer=pairs[:, 0].astype(np.int16), index=pairs[:, 1],
-        decoder=np.concatenate(decoder), encoder=np.concatenate(encoder), write_gain=_write_gain(model, bank),
+        layer=pairs[:, 0].astype(np.int16),
+        index=pairs[:, 1],
+        decoder=np.concatenate(decoder),
+        encoder=np.concatenate(encoder),
+        write_gain=_write_gain(model, bank),
     )
 
 

@@ -59,7 +59,8 @@ def ingest(home: Path | None, prompts: Path | None, load_after: bool, **options:
     report = run_ingest(place, Request.from_options(prompts, options))
     click.echo(
         f"{len(report.traced)} traced, {len(report.present)} there already, {len(report.failed)} failed"
-        f" in {report.seconds:.1f} s", err=True,
+        f" in {report.seconds:.1f} s",
+        err=True,
     )
     for source, reason in report.failed[:5]:
         click.echo(f"failed: {source}: {reason}", err=True)
@@ -89,7 +90,9 @@ def import_(home: Path | None, paths: tuple[Path, ...]) -> int:
 
     place = home_of(home, create=True)
     report = run_import(place, paths)
-    click.echo(f"{len(report.traced)} imported, {len(report.present)} there already, {len(report.failed)} failed", err=True)
+    click.echo(
+        f"{len(report.traced)} imported, {len(report.present)} there already, {len(report.failed)} failed", err=True
+    )
     for source, reason in report.failed:
         click.echo(f"failed: {source}: {reason}", err=True)
     for graph_id in report.traced + report.present:
@@ -177,7 +180,9 @@ def gc(home: Path | None) -> None:
 
 @click.command()
 @home_option
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for pictures.  [default: HOME/demo]")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for pictures.  [default: HOME/demo]"
+)
 def demo(home: Path | None, out: Path | None) -> None:
     """See the whole house on the shipped tiny model: offline, in under two minutes on two cores.
 

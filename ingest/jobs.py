@@ -16,7 +16,7 @@ from typing import Protocol
 
 import torch
 
-from atlas.artefact.failures import append_failure
+from atlas.artefact.failures import append_failure, read_failures, settle_failure
 from atlas.artefact.read import graph_ids
 from atlas.artefact.write import write_circuit, write_description
 from atlas.config import Home
@@ -60,49 +60,70 @@ class JobReport:
     """Wall time."""
 
 
-def ingest_lines(
-    home: Home, lines: Iterable[Line], source: str, tracer: Tracer, watch: Watch,
-) -> JobReport:
-    """Trace every line; see the module's text. `source` names the file in failures."""
-    report = JobReport()
-    present = set(graph_ids(home))
-    begin = time.perf_counter()
+def ingest_lines(home: Home, lines: Iterable[Line], source: str, tracer: Tracer, watch: Watch) -> JobReport:
+    """Trace every line; see the module's text. `source` names the file in failures; line 0 is no line of a file."""
+    job = Job(home, watch)
     with _stop_on_interrupt() as stop:
         for line in lines:
             if stop:
-                report.stopped = True
+                job.report.stopped = True
                 break
-            _one(home, line, f"{source}:{line.number}", tracer, watch, present, report)
-    report.seconds = time.perf_counter() - begin
-    return report
+            where = f"{source}:{line.number}" if line.number else source
+            label = where if line.example is None else line.example.slug or line.example.prompt
+            prompt = None if line.example is None else line.example.prompt
+            with job.item("ingest", where, label, prompt):
+                _one(job, line, where, tracer)
+    return job.finished()
 
 
-def _one(
-    home: Home, line: Line, where: str, tracer: Tracer, watch: Watch, present: set[str], report: JobReport,
-) -> None:
-    watch.start(where if line.example is None else line.example.slug or line.example.prompt)
-    try:
-        if line.example is None:
-            raise line.error or InputError(f"{where} cannot be read")
-        prepared = tracer.prepare(line.example)
-        if prepared.id in present:
-            write_description(home, prepared.id, describe(line.example, prepared.id))
-            report.present.append(prepared.id)
-            watch.finish("present")
+def _one(job: "Job", line: Line, where: str, tracer: Tracer) -> None:
+    if line.example is None:
+        raise line.error or InputError(f"{where} cannot be read")
+    prepared = tracer.prepare(line.example)
+    if prepared.id in job.present:
+        write_description(job.home, prepared.id, describe(line.example, prepared.id))
+    else:
+        write_circuit(job.home, tracer.trace(prepared, job.watch.phase))
+    job.done(prepared.id)
+
+
+class Job:
+    """The bookkeeping of one job: what is there, what failed before, and what became of each item."""
+
+    def __init__(self, home: Home, watch: Watch) -> None:
+        self.home = home
+        self.watch = watch
+        self.present = set(graph_ids(home))
+        self.report = JobReport()
+        self._failed_before = {failure.source for failure in read_failures(home)}
+        self._begin = time.perf_counter()
+
+    @contextmanager
+    def item(self, job: str, where: str, label: str, prompt: str | None) -> Iterator[None]:
+        """Within the block one input is worked on; if it cannot be done, that becomes a row and the job goes on."""
+        self.watch.start(label)
+        try:
+            yield
+        except _PER_EXAMPLE as error:
+            reason = str(error) if isinstance(error, AtlasError) else _explain(error)
+            log.warning("failed source=%s reason=%s", where, reason, exc_info=not isinstance(error, AtlasError))
+            append_failure(self.home, job=job, source=where, prompt=prompt, reason=reason)
+            self.report.failed.append((where, reason))
+            self.watch.finish("failed")
             return
-        write_circuit(home, tracer.trace(prepared, watch.phase))
-    except _PER_EXAMPLE as error:
-        reason = str(error) if isinstance(error, AtlasError) else _explain(error)
-        log.warning("failed source=%s reason=%s", where, reason, exc_info=not isinstance(error, AtlasError))
-        prompt = None if line.example is None else line.example.prompt
-        append_failure(home, job="ingest", source=where, prompt=prompt, reason=reason)
-        report.failed.append((where, reason))
-        watch.finish("failed")
-        return
-    present.add(prepared.id)
-    report.traced.append(prepared.id)
-    log.info("traced id=%s source=%s", prepared.id, where)
-    watch.finish("traced")
+        if where in self._failed_before:
+            settle_failure(self.home, where)
+        self.watch.finish("done")
+
+    def done(self, graph_id: str) -> None:
+        """A graph is in: made now, or there already."""
+        (self.report.present if graph_id in self.present else self.report.traced).append(graph_id)
+        self.present.add(graph_id)
+
+    def finished(self) -> JobReport:
+        """The report, with the time it took."""
+        self.report.seconds = time.perf_counter() - self._begin
+        return self.report
 
 
 def _explain(error: BaseException) -> str:
@@ -137,4 +158,6 @@ def count_lines(path: Path) -> int:
     try:
         return sum(1 for line in path.read_bytes().splitlines() if line.strip())
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", "a prompts file (JSON lines)", "See `atlas ingest --help`") from error
+        raise InputError(
+            f"{path}: {error.strerror}", "a prompts file (JSON lines)", "See `atlas ingest --help`"
+        ) from error

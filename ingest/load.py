@@ -185,12 +185,24 @@ def project(home: Home, to: Projections, progress: Progress | None = None) -> Lo
     vectors = sync_vectors(home, to.duck, to.vectors, lambda at, of: _tell(progress, at, of, "indexes of vectors"))
     failures = sync_failures(to.duck, read_failures(home))
     report = LoadReport(
-        loaded=len(loaded), unchanged=len(set(wanted) - loaded - {gid for gid, _, _ in damaged}), removed=len(removed),
-        damaged=tuple((name, reason) for _, name, reason in damaged), vectors=vectors.added,
-        near_duplicates=vectors.pairs, failures=failures, seconds=time.monotonic() - start,
+        loaded=len(loaded),
+        unchanged=len(set(wanted) - loaded - {gid for gid, _, _ in damaged}),
+        removed=len(removed),
+        damaged=tuple((name, reason) for _, name, reason in damaged),
+        vectors=vectors.added,
+        near_duplicates=vectors.pairs,
+        failures=failures,
+        seconds=time.monotonic() - start,
     )
-    _log.info("loaded=%d unchanged=%d removed=%d damaged=%d vectors=%d seconds=%.2f", report.loaded, report.unchanged,
-              report.removed, len(damaged), report.vectors, report.seconds)
+    _log.info(
+        "loaded=%d unchanged=%d removed=%d damaged=%d vectors=%d seconds=%.2f",
+        report.loaded,
+        report.unchanged,
+        report.removed,
+        len(damaged),
+        report.vectors,
+        report.seconds,
+    )
     return report
 
 

@@ -175,4 +175,3 @@ class _Clock:
     def within(self, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress(self._phase, done, total)
-

@@ -78,7 +78,11 @@ def bar(title: str, total: int | None = None, unit: str = "graphs") -> Iterator[
         yield Bar(None, title, total, unit)
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[label]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as progress:

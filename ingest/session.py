@@ -1,7 +1,6 @@
-"""What `atlas ingest` and `atlas import` ask for, and the jobs that answer: everything loaded once, then line by line."""
+"""What `atlas ingest` and `atlas import` ask for, and the jobs that answer: load once, then go line by line."""
 
 import os
-import time
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -9,17 +8,15 @@ from typing import Any, Literal, Self, TypeVar
 
 import torch
 
-from atlas.artefact.failures import append_failure
-from atlas.artefact.read import graph_ids
 from atlas.artefact.write import write_circuit
 from atlas.config import Home
 from atlas.domain.example import Example, Line, read_prompts
-from atlas.errors import AtlasError, InputError
+from atlas.errors import InputError
 from atlas.interop import find_graph_files, read_graph_json
 from ingest.attribution.settings import AttributionSettings
 from ingest.attribution.targets import TargetSpec
 from ingest.demo.facts import MODEL_NAME, TRANSCODERS_NAME
-from ingest.jobs import JobReport, count_lines, ingest_lines
+from ingest.jobs import Job, JobReport, count_lines, ingest_lines
 from ingest.model.model import Model, load_model
 from ingest.pipeline import Tracer, TraceSettings
 from ingest.progress import bar
@@ -63,18 +60,26 @@ class Request:
             example=_example(prompts, options),
             model=shipped("model") if options["model"] == DEMO else options["model"],
             transcoders=shipped("transcoders") if options["transcoders"] == DEMO else options["transcoders"],
-            device=options["device"], precision=options["precision"], seed=options["seed"],
+            device=options["device"],
+            precision=options["precision"],
+            seed=options["seed"],
             settings=TraceSettings(
                 targets=_targets(options),
                 attribution=_given(
-                    AttributionSettings(), max_features=options["max_nodes"], batch_size=options["batch_size"],
-                    node_threshold=options["node_threshold"], edge_threshold=options["edge_threshold"],
+                    AttributionSettings(),
+                    max_features=options["max_nodes"],
+                    batch_size=options["batch_size"],
+                    node_threshold=options["node_threshold"],
+                    edge_threshold=options["edge_threshold"],
                     convention=options["convention"],
                 ),
                 rollout=_given(
-                    RolloutSettings(), last_layers=options["rollout_layers"], head_share=options["rollout_heads"],
+                    RolloutSettings(),
+                    last_layers=options["rollout_layers"],
+                    head_share=options["rollout_heads"],
                 ),
-                raw=options["raw"], generate=options["generate"],
+                raw=options["raw"],
+                generate=options["generate"],
             ),
         )
 
@@ -93,9 +98,14 @@ def run_ingest(home: Home, request: Request) -> JobReport:
     """Load model and transcoders once, then trace every line."""
     if request.prompts is None:
         assert request.example is not None
-        lines, total, source = iter([Line(1, request.example, None)]), 1, "--prompt"
+        asked = request.example.prompt
+        lines, total, source = iter([Line(0, request.example, None)]), 1, f"--prompt {asked[:60]!r}"
     else:
-        lines, total, source = read_prompts(request.prompts), count_lines(request.prompts), str(request.prompts)
+        lines, total, source = (
+            read_prompts(request.prompts),
+            count_lines(request.prompts),
+            str(request.prompts.absolute()),
+        )
     torch.manual_seed(request.seed)
     with bar("ingest", total) as watch:
         watch.phase("loading the model", 0, 1)
@@ -115,31 +125,28 @@ def _choose_threads(model: Model) -> None:
 
 def run_import(home: Home, paths: tuple[Path, ...]) -> JobReport:
     """Read graph files into artefacts; a file that cannot be read is a failure, not an end."""
-    report, present, begin = JobReport(), set(graph_ids(home)), time.perf_counter()
     files = find_graph_files(paths)
     with bar("import", len(files)) as watch:
+        job = Job(home, watch)
         for path in files:
-            watch.start(path.name)
-            try:
+            with job.item("import", str(path.absolute()), path.name, None):
                 circuit = read_graph_json(path)
                 write_circuit(home, circuit)
-            except AtlasError as error:
-                append_failure(home, job="import", source=str(path), prompt=None, reason=str(error))
-                report.failed.append((str(path), str(error)))
-                watch.finish("failed")
-                continue
-            (report.present if circuit.id in present else report.traced).append(circuit.id)
-            present.add(circuit.id)
-            watch.finish("imported")
-    report.seconds = time.perf_counter() - begin
-    return report
+                job.done(circuit.id)
+        return job.finished()
 
 
 def _example(prompts: Path | None, options: dict[str, Any]) -> Example | None:
     single = {key: options[key] for key in ("slug", "task", "concept", "expected") if options[key] is not None}
     if prompts is not None:
         if options["prompt"] is not None or options["images"] or single:
-            named = "--prompt" if options["prompt"] is not None else "--image" if options["images"] else f"--{next(iter(single))}"
+            named = (
+                "--prompt"
+                if options["prompt"] is not None
+                else "--image"
+                if options["images"]
+                else f"--{next(iter(single))}"
+            )
             raise InputError(f"{named} beside a prompts file", "one of the two", "Write it into the file's lines")
         return None
     if options["prompt"] is None:

@@ -212,7 +212,8 @@ def _pairs(home: Home, stored_pairs: pa.Table, exact: bool) -> Iterator[Differen
     pairs = near_duplicates(home.vectors)
     found = {(a, b): c for a, b, c in zip(pairs.a.tolist(), pairs.b.tolist(), pairs.cosine.tolist(), strict=True)}
     wrong = [
-        pair for pair in stored.keys() & found.keys()
+        pair
+        for pair in stored.keys() & found.keys()
         if not np.allclose(stored[pair], (found[pair], NEAR_DUPLICATE), rtol=0, atol=_COSINE_SLACK)
     ]
     if wrong:

@@ -178,7 +178,7 @@ def _article(words: str) -> str:
 def _compare(store: Store, graphs: list[GraphName], unlike: bool) -> tuple[str, ...]:
     """Refuse to compare what was not made alike; say what is not known. Raises QuestionError."""
     rows = store.arrow(
-        "SELECT gid, slug, partial, set_number, transcoders, convention, \"precision\", node_threshold, edge_threshold "
+        'SELECT gid, slug, partial, set_number, transcoders, convention, "precision", node_threshold, edge_threshold '
         "FROM graph WHERE list_contains($gids, gid)",
         {"gids": [graph.gid for graph in graphs]},
     ).to_pylist()
@@ -187,7 +187,8 @@ def _compare(store: Store, graphs: list[GraphName], unlike: bool) -> tuple[str, 
     said: list[str] = []
     for other in (by_gid[graph.gid] for graph in graphs[1:]):
         apart = [
-            f"{name} {first[name]} and {other[name]}" for name in _SETTINGS
+            f"{name} {first[name]} and {other[name]}"
+            for name in _SETTINGS
             if None not in (first[name], other[name]) and first[name] != other[name]
         ]
         imported = first["partial"] or other["partial"]
@@ -206,6 +207,7 @@ def _compare(store: Store, graphs: list[GraphName], unlike: bool) -> tuple[str, 
 
 def _unlike(first: str, other: str, apart: list[str]) -> AtlasError:
     return QuestionError(
-        f"{first} and {other} were made unlike: {'; '.join(apart)}", "graphs made alike",
+        f"{first} and {other} were made unlike: {'; '.join(apart)}",
+        "graphs made alike",
         "Compare all the same with --unlike (in Python: unlike=True)",
     )

@@ -128,8 +128,14 @@ def show(name: str, set_name: str | None, top: int, home: Path | None, form: str
 @home_option
 @output_options
 def similar(
-    feature: str, limit: int, layers: str | None, same_layer: bool, modality: str | None, set_name: str | None,
-    home: Path | None, form: str | None,
+    feature: str,
+    limit: int,
+    layers: str | None,
+    same_layer: bool,
+    modality: str | None,
+    set_name: str | None,
+    home: Path | None,
+    form: str | None,
 ) -> None:
     """Find the features that write most like FEATURE (layer/index).
 
@@ -155,8 +161,13 @@ def similar(
 @home_option
 @output_options
 def duplicates(
-    cosine: float, modality: str | None, layer: int | None, set_name: str | None, limit: int,
-    home: Path | None, form: str | None,
+    cosine: float,
+    modality: str | None,
+    layer: int | None,
+    set_name: str | None,
+    limit: int,
+    home: Path | None,
+    form: str | None,
 ) -> None:
     """List pairs of features that write nearly the same.
 

@@ -1,8 +1,8 @@
 """The Python door: one atlas, open for questions, without torch.
 
-    import atlas
-    home = atlas.open("atlas-home")
-    home.ask("shared-features", a="mars", b="jupiter").to_pandas()
+import atlas
+home = atlas.open("atlas-home")
+home.ask("shared-features", a="mars", b="jupiter").to_pandas()
 """
 
 from pathlib import Path
@@ -90,8 +90,13 @@ class Atlas:
         return listing.show_feature(self.home, name, set)
 
     def similar(
-        self, feature: str, k: int = 10, layers: str | int | tuple[int, int] | None = None, same_layer: bool = False,
-        set: str | int | None = None, modality: str | None = None,
+        self,
+        feature: str,
+        k: int = 10,
+        layers: str | int | tuple[int, int] | None = None,
+        same_layer: bool = False,
+        set: str | int | None = None,
+        modality: str | None = None,
     ) -> pa.Table:
         """The k features that write most like this one.
 
@@ -100,8 +105,12 @@ class Atlas:
         return similarity.similar(self.home, feature, k, layers, same_layer, set, modality)
 
     def duplicates(
-        self, cosine: float = 0.9, modality: str | None = None, layer: int | None = None,
-        set: str | int | None = None, limit: int = 100,
+        self,
+        cosine: float = 0.9,
+        modality: str | None = None,
+        layer: int | None = None,
+        set: str | int | None = None,
+        limit: int = 100,
     ) -> pa.Table:
         """Pairs of near-duplicate features; modality="image" for visual ones."""
         return similarity.duplicates(self.home, cosine, modality, layer, set, limit)

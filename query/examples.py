@@ -67,12 +67,21 @@ def values(store: Store) -> dict[str, Any]:
     start = _first(store, _START, gid)
     group = _first(store, _GROUP)
     return {
-        "graph": graph["id"], "image graph": graph["id"], "other graph": _first(store, _OTHER, gid).get("id"),
-        "task of image graph": graph["task"], "set of image graph": graph["set_number"],
-        "feature": feature.get("name"), "modality": feature.get("modality"), "set": feature.get("set_number"),
-        "task": group["task"], "concept": group["concept"],
-        "row": start.get("row"), "col": start.get("col"), "image": start.get("image"),
-        "position": start.get("position"), "modality of start": start.get("modality"),
+        "graph": graph["id"],
+        "image graph": graph["id"],
+        "other graph": _first(store, _OTHER, gid).get("id"),
+        "task of image graph": graph["task"],
+        "set of image graph": graph["set_number"],
+        "feature": feature.get("name"),
+        "modality": feature.get("modality"),
+        "set": feature.get("set_number"),
+        "task": group["task"],
+        "concept": group["concept"],
+        "row": start.get("row"),
+        "col": start.get("col"),
+        "image": start.get("image"),
+        "position": start.get("position"),
+        "modality of start": start.get("modality"),
         "carrier": _first(store, _CARRIER, gid).get("modality"),
     }
 

@@ -175,8 +175,15 @@ def _parameter(name: str, inside: str, doc: str) -> Parameter:
     elif parts[1] not in {"required", "optional"}:
         raise ValueError(f"parameter {name} is {parts[1]!r}, not required, optional or default VALUE")
     return Parameter(
-        name, kind, choices, float(least) if least else None, float(most) if most else None,
-        parts[1] == "required", default, example, doc,
+        name,
+        kind,
+        choices,
+        float(least) if least else None,
+        float(most) if most else None,
+        parts[1] == "required",
+        default,
+        example,
+        doc,
     )
 
 

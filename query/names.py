@@ -99,21 +99,23 @@ def feature_in(store: Store, text: str, set_number: int | None = None) -> Featur
     """As find_feature, in a store at hand and with the set's number."""
     wanted = FeatureId.parse(text)
     rows = store.arrow(
-        "SELECT f.fid, f.set_number, f.layer, f.\"index\", s.transcoders FROM feature AS f "
-        "LEFT JOIN feature_set AS s USING (set_number) WHERE f.layer = $layer AND f.\"index\" = $index "
+        'SELECT f.fid, f.set_number, f.layer, f."index", s.transcoders FROM feature AS f '
+        'LEFT JOIN feature_set AS s USING (set_number) WHERE f.layer = $layer AND f."index" = $index '
         "AND ($set IS NULL OR f.set_number = $set) ORDER BY f.set_number",
         {"layer": wanted.layer, "index": wanted.index, "set": set_number},
     ).to_pylist()
     if len(rows) > 1:
         sets = _listed([f"{row['set_number']} ({row['transcoders']})" for row in rows])
         raise NotFoundError(
-            f"feature {wanted} exists in {len(rows)} transcoder sets: {sets}", "one set",
+            f"feature {wanted} exists in {len(rows)} transcoder sets: {sets}",
+            "one set",
             "Say which with --set, by number or name",
         )
     if not rows:
         inside = "" if set_number is None else f" in set {set_number}"
         raise NotFoundError(
-            f"no graph saw a feature {wanted}{inside}", "a feature of this atlas",
+            f"no graph saw a feature {wanted}{inside}",
+            "a feature of this atlas",
             "See `atlas ask recurring-features --min-graphs 1`",
         )
     row = rows[0]

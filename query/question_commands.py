@@ -29,15 +29,21 @@ def _command(asked: Any) -> click.Command:
     for parameter in asked.parameters:
         # a boolean may stand alone: --unlike
         switch: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if parameter.type == "boolean" else {}
-        options.append(click.Option(
-            [parameter.option, parameter.name], help=_help(parameter), metavar=parameter.type.upper(), **switch
-        ))
+        options.append(
+            click.Option(
+                [parameter.option, parameter.name], help=_help(parameter), metavar=parameter.type.upper(), **switch
+            )
+        )
 
     def run(**given: Any) -> None:
         _answer(click.get_current_context(), asked, given)
 
     command = click.Command(
-        asked.name, callback=run, params=options, help=f"{asked.asks}\n\n\b\n{_example(asked)}", short_help=asked.asks,
+        asked.name,
+        callback=run,
+        params=options,
+        help=f"{asked.asks}\n\n\b\n{_example(asked)}",
+        short_help=asked.asks,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "max_content_width": 110},
     )
     for decorate in (_engine_option, _timeout_option, _show_option, home_option, output_options):

@@ -1,7 +1,7 @@
 """What can be asked: the questions of the library, by name, over all graphs of an atlas.
 
-    ask(home, "shared-features", a="mars", b="jupiter")     the answer as an Arrow table
-    questions(home)                                         all questions, with examples from this atlas
+ask(home, "shared-features", a="mars", b="jupiter")     the answer as an Arrow table
+questions(home)                                         all questions, with examples from this atlas
 """
 
 from collections.abc import Mapping
@@ -74,8 +74,13 @@ def _described(asked: Question, known: dict[str, Any]) -> dict[str, Any]:
         "command": answers.command(asked, {name: value for name, value in filled.items() if value is not None}),
         "parameters": [
             {
-                "name": p.name, "type": p.type, "required": p.required, "example": filled[p.name],
-                "default": p.default, "choices": list(p.choices), "meaning": p.doc,
+                "name": p.name,
+                "type": p.type,
+                "required": p.required,
+                "example": filled[p.name],
+                "default": p.default,
+                "choices": list(p.choices),
+                "meaning": p.doc,
             }
             for p in asked.parameters
         ],
@@ -89,7 +94,8 @@ def _engine(asked: Question, wanted: str | None) -> Engine:
         return "duckdb"
     if wanted in ENGINES:
         raise QuestionError(
-            "no Neo4j is configured for this atlas", "engine duckdb",
+            "no Neo4j is configured for this atlas",
+            "engine duckdb",
             f"Ask {asked.name} without --engine, or with duckdb",
         )
     raise QuestionError(f"no engine is named {wanted!r}", " or ".join(ENGINES))

@@ -59,7 +59,8 @@ class Reading:
                 running = False
             if over:
                 raise QuestionError(
-                    f"no answer within {self._timeout:g} s", "a question that is answered in that time",
+                    f"no answer within {self._timeout:g} s",
+                    "a question that is answered in that time",
                     "Narrow it (fewer graphs, a higher floor or share), or allow more with --timeout",
                 )
 

@@ -19,16 +19,34 @@ from query.visual import firing
 
 MODALITIES = ("image", "text")
 
-_SIMILAR = pa.schema([
-    ("feature", pa.string()), ("cosine", pa.float64()), ("n_graphs", pa.int64()), ("image_share", pa.float64()),
-    ("label", pa.string()), ("layer", pa.int64()), ("index", pa.int64()), ("set", pa.int64()),
-])
-_DUPLICATES = pa.schema([
-    ("feature_a", pa.string()), ("feature_b", pa.string()), ("cosine", pa.float64()), ("graphs_a", pa.int64()),
-    ("graphs_b", pa.int64()), ("together", pa.int64()), ("image_share_a", pa.float64()),
-    ("image_share_b", pa.float64()), ("label_a", pa.string()), ("label_b", pa.string()), ("set_a", pa.int64()),
-    ("set_b", pa.int64()),
-])
+_SIMILAR = pa.schema(
+    [
+        ("feature", pa.string()),
+        ("cosine", pa.float64()),
+        ("n_graphs", pa.int64()),
+        ("image_share", pa.float64()),
+        ("label", pa.string()),
+        ("layer", pa.int64()),
+        ("index", pa.int64()),
+        ("set", pa.int64()),
+    ]
+)
+_DUPLICATES = pa.schema(
+    [
+        ("feature_a", pa.string()),
+        ("feature_b", pa.string()),
+        ("cosine", pa.float64()),
+        ("graphs_a", pa.int64()),
+        ("graphs_b", pa.int64()),
+        ("together", pa.int64()),
+        ("image_share_a", pa.float64()),
+        ("image_share_b", pa.float64()),
+        ("label_a", pa.string()),
+        ("label_b", pa.string()),
+        ("set_a", pa.int64()),
+        ("set_b", pa.int64()),
+    ]
+)
 _STORED = """
 SELECT fid_a, fid_b, cosine FROM near_duplicate WHERE cosine >= CAST($cosine AS REAL) ORDER BY cosine DESC, fid_a, fid_b
 """
@@ -50,8 +68,13 @@ class _Pair(NamedTuple):
 
 
 def similar(
-    home: Home, feature: str, k: int = 10, layers: str | int | tuple[int, int] | None = None,
-    same_layer: bool = False, set: str | int | None = None, modality: str | None = None,
+    home: Home,
+    feature: str,
+    k: int = 10,
+    layers: str | int | tuple[int, int] | None = None,
+    same_layer: bool = False,
+    set: str | int | None = None,
+    modality: str | None = None,
 ) -> pa.Table:
     """The k features that write most like this one, best first.
 
@@ -74,8 +97,12 @@ def similar(
 
 
 def duplicates(
-    home: Home, cosine: float = 0.9, modality: str | None = None, layer: int | None = None,
-    set: str | int | None = None, limit: int = 100,
+    home: Home,
+    cosine: float = 0.9,
+    modality: str | None = None,
+    layer: int | None = None,
+    set: str | int | None = None,
+    limit: int = 100,
 ) -> pa.Table:
     """Pairs of features at or above this cosine, the closest first; filters hold for both features of a pair.
 
@@ -95,7 +122,12 @@ def duplicates(
 
 
 def _neighbours(
-    store: Store, index: VectorIndex, fid: int, k: int, layers: tuple[int, int] | None, number: int | None,
+    store: Store,
+    index: VectorIndex,
+    fid: int,
+    k: int,
+    layers: tuple[int, int] | None,
+    number: int | None,
     modality: str | None,
 ) -> list[tuple[int, float]]:
     """The k nearest of that modality: more are taken until enough are left, or there are no more."""
@@ -104,7 +136,8 @@ def _neighbours(
     while True:
         near = index.search(query, count, layers, number)
         found = [
-            (int(other), float(value)) for other, value in zip(near.fids[0], near.cosines[0], strict=True)
+            (int(other), float(value))
+            for other, value in zip(near.fids[0], near.cosines[0], strict=True)
             if other not in {fid, -1}
         ]
         if modality is not None and found:
@@ -122,7 +155,8 @@ def _index_of(home: Home, fid: int, name: str) -> VectorIndex:
         if (index.fids == fid).any():
             return index
     raise NotFoundError(
-        f"no vector is stored for feature {name}", "a feature of a traced graph (an imported one brings no vectors)",
+        f"no vector is stored for feature {name}",
+        "a feature of a traced graph (an imported one brings no vectors)",
         "Run `atlas load` if its graph is not loaded yet",
     )
 
@@ -154,11 +188,18 @@ def _neighbour_table(store: Store, near: list[tuple[int, float]]) -> pa.Table:
     rows: list[dict[str, Any]] = []
     for fid, cosine in near:
         number, layer, index = split_feature_number(fid)
-        rows.append({
-            "feature": str(FeatureId(layer, index)), "cosine": cosine, "n_graphs": seen[fid].n_graphs,
-            "image_share": seen[fid].image_share, "label": labels.get(fid), "layer": layer, "index": index,
-            "set": number,
-        })
+        rows.append(
+            {
+                "feature": str(FeatureId(layer, index)),
+                "cosine": cosine,
+                "n_graphs": seen[fid].n_graphs,
+                "image_share": seen[fid].image_share,
+                "label": labels.get(fid),
+                "layer": layer,
+                "index": index,
+                "set": number,
+            }
+        )
     return pa.Table.from_pylist(rows, schema=_SIMILAR)
 
 
@@ -173,8 +214,11 @@ def _pair_table(store: Store, pairs: list[_Pair]) -> pa.Table:
         for side, fid in (("a", pair.a), ("b", pair.b)):
             number, layer, index = split_feature_number(fid)
             row |= {
-                f"feature_{side}": str(FeatureId(layer, index)), f"graphs_{side}": seen[fid].n_graphs,
-                f"image_share_{side}": seen[fid].image_share, f"label_{side}": labels.get(fid), f"set_{side}": number,
+                f"feature_{side}": str(FeatureId(layer, index)),
+                f"graphs_{side}": seen[fid].n_graphs,
+                f"image_share_{side}": seen[fid].image_share,
+                f"label_{side}": labels.get(fid),
+                f"set_{side}": number,
             }
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=_DUPLICATES)

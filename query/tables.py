@@ -24,31 +24,74 @@ def graphs_for_people(table: pa.Table) -> Rows:
     """The graphs, a line each: short ids and prompts; the model only if there are several."""
     rows = table.to_pylist()
     several = len({row["model"] for row in rows}) > 1
-    return _slim([
-        {
-            "id": row["id"][:_ID_DIGITS], "slug": row["slug"], **({"model": row["model"]} if several else {}),
-            "prompt": short(row["prompt"]), "answer": row["answer"], "correct": row["correct"], "task": row["task"],
-            "concept": row["concept"], "nodes": row["nodes"], "edges": row["edges"],
-            "replacement": row["replacement"], "completeness": row["completeness"],
-        }
-        for row in rows
-    ])
+    return _slim(
+        [
+            {
+                "id": row["id"][:_ID_DIGITS],
+                "slug": row["slug"],
+                **({"model": row["model"]} if several else {}),
+                "prompt": short(row["prompt"]),
+                "answer": row["answer"],
+                "correct": row["correct"],
+                "task": row["task"],
+                "concept": row["concept"],
+                "nodes": row["nodes"],
+                "edges": row["edges"],
+                "replacement": row["replacement"],
+                "completeness": row["completeness"],
+            }
+            for row in rows
+        ]
+    )
 
 
 def graph_sections(page: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
     """One graph in sections: what it is, targets, strongest features, how it was made."""
     names = (
-        "id", "slug", "prompt", "answer", "expected", "correct", "task", "concept", "pair", "model", "transcoders",
-        "source", "partial", "convention", "precision", "n_positions", "n_nodes", "n_edges", "n_active", "replacement",
-        "completeness", "error_share", "bias_share", "logit_mass", "worst_residue",
+        "id",
+        "slug",
+        "prompt",
+        "answer",
+        "expected",
+        "correct",
+        "task",
+        "concept",
+        "pair",
+        "model",
+        "transcoders",
+        "source",
+        "partial",
+        "convention",
+        "precision",
+        "n_positions",
+        "n_nodes",
+        "n_edges",
+        "n_active",
+        "replacement",
+        "completeness",
+        "error_share",
+        "bias_share",
+        "logit_mass",
+        "worst_residue",
     )
     facts: Rows = [{"graph": name, "value": _text(page[name])} for name in names if page[name] is not None]
     kinds = ", ".join(f"{count} {kind}" for kind, count in page["kinds"].items())
     yield "", [*facts, {"graph": "kinds of nodes", "value": kinds}]
     yield "Targets", _slim(page["targets"])
     if page["images"]:
-        yield "Images", [{"image": i["image"], "name": i["name"], "width": i["width"], "height": i["height"],
-                          "sha256": i["sha"][:_ID_DIGITS]} for i in page["images"]]
+        yield (
+            "Images",
+            [
+                {
+                    "image": i["image"],
+                    "name": i["name"],
+                    "width": i["width"],
+                    "height": i["height"],
+                    "sha256": i["sha"][:_ID_DIGITS],
+                }
+                for i in page["images"]
+            ],
+        )
     yield "Strongest features (graphs: how many keep the feature)", _slim(page["top_features"])
     made: Rows = [{"made with": name, "value": _text(value)} for name, value in sorted(page["provenance"].items())]
     if made:

@@ -33,11 +33,26 @@ _WORDS = ("what", "is", "the", "sum", "of", "these", "digits", "?", "mars", "moo
 
 
 def make_circuit(
-    seed: int = 0, n_features: int = 40, slug: str | None = None, task: str | None = "sum",
-    concept: str | None = "seven", transcoders: str = "set-a", with_images: bool = True, partial: bool = False,
-    model: str = "tiny-model", n_layers: int = 4, d_model: int = 16, n_text: int = 8, n_edges: int | None = None,
-    n_active: int | None = None, n_latents: int = N_LATENTS, expected: str | None = "7", pair: str | None = None,
-    labels: bool = False, picture: int | None = None, extra: dict[str, Any] | None = None,
+    seed: int = 0,
+    n_features: int = 40,
+    slug: str | None = None,
+    task: str | None = "sum",
+    concept: str | None = "seven",
+    transcoders: str = "set-a",
+    with_images: bool = True,
+    partial: bool = False,
+    model: str = "tiny-model",
+    n_layers: int = 4,
+    d_model: int = 16,
+    n_text: int = 8,
+    n_edges: int | None = None,
+    n_active: int | None = None,
+    n_latents: int = N_LATENTS,
+    expected: str | None = "7",
+    pair: str | None = None,
+    labels: bool = False,
+    picture: int | None = None,
+    extra: dict[str, Any] | None = None,
 ) -> Circuit:
     """A valid circuit. Equal arguments give equal circuits; `seed` decides which features fire and how strongly.
 
@@ -50,15 +65,24 @@ def make_circuit(
     nodes, order = _nodes(rng, positions, n_features, n_layers, n_latents)
     nodes, edges, incoming = _edges(rng, nodes, order, n_edges or 8 * len(nodes["kind"]), partial, n_latents)
     if labels:
-        named = [f"label of {layer}/{index}" if kind == "feature" else None
-                 for kind, layer, index in zip(nodes["kind"], nodes["layer"], nodes["index"], strict=True)]
+        named = [
+            f"label of {layer}/{index}" if kind == "feature" else None
+            for kind, layer, index in zip(nodes["kind"], nodes["layer"], nodes["index"], strict=True)
+        ]
         nodes["label"] = named
     table = Nodes(**nodes)
     heat_maps, overlays = _heat_maps(rng, positions, partial)
     identity = {
-        "format": 1, "model": model, "transcoders": transcoders, "seed": seed, "n_features": n_features,
-        "tokens": [int(t) for t in positions.token_id], "images": list(images.sha), "convention": "exact",
-        "precision": "fp32", "node_threshold": 0.8, "edge_threshold": 0.98, "partial": partial,
+        "format": 1,
+        "model": model,
+        "transcoders": transcoders,
+        "seed": seed,
+        "n_features": n_features,
+        "tokens": [int(t) for t in positions.token_id],
+        "images": list(images.sha),
+        "attribution": {"convention": "exact", "node_threshold": 0.8, "edge_threshold": 0.98},
+        "precision": "fp32",
+        "partial": partial,
         "shape": [n_layers, d_model, n_text, n_latents, len(edges), n_active or 0, labels],
     }
     graph_id = content_hash(identity)
@@ -125,16 +149,23 @@ def _pictures(number: int, with_images: bool) -> tuple[Images, Thumbnails]:
         return Images.empty(), Thumbnails.empty()
     rng = np.random.default_rng([77, number])
     small = png(rng.integers(0, 255, (8, 8), dtype=np.uint8))
-    images = Images(image=[0], sha=[bytes_hash(b"picture %d" % number)], name=[f"picture-{number}.png"], width=[112],
-                    height=[112], thumbnail=[bytes_hash(small)])
+    images = Images(
+        image=[0],
+        sha=[bytes_hash(b"picture %d" % number)],
+        name=[f"picture-{number}.png"],
+        width=[112],
+        height=[112],
+        thumbnail=[bytes_hash(small)],
+    )
     return images, _thumbnails([small])
 
 
 def _thumbnails(pictures: list[bytes]) -> Thumbnails:
     distinct = {bytes_hash(data): data for data in pictures}
     n = len(distinct)
-    return Thumbnails(sha=list(distinct), media_type=["image/png"] * n, width=[8] * n, height=[8] * n,
-                      data=list(distinct.values()))
+    return Thumbnails(
+        sha=list(distinct), media_type=["image/png"] * n, width=[8] * n, height=[8] * n, data=list(distinct.values())
+    )
 
 
 def _join(first: Thumbnails, second: Thumbnails) -> Thumbnails:
@@ -147,11 +178,14 @@ def _positions(rng: np.random.Generator, n_text: int, with_images: bool) -> Posi
     words = [int(w) for w in rng.integers(0, len(_WORDS), n_text)]
     tail = [-1] * n_text
     return Positions(
-        position=np.arange(n), token_id=[2] + [262144] * n_image + [100 + w for w in words],
+        position=np.arange(n),
+        token_id=[2] + [262144] * n_image + [100 + w for w in words],
         text=["<bos>"] + ["<image_soft_token>"] * n_image + [_WORDS[w] for w in words],
         modality=["text"] + ["image"] * n_image + ["text"] * n_text,
-        image=[-1] + [0] * n_image + tail, crop=[-1] + [0] * n_image + tail,
-        row=[-1] + [r for r, _ in grid] + tail, col=[-1] + [c for _, c in grid] + tail,
+        image=[-1] + [0] * n_image + tail,
+        crop=[-1] + [0] * n_image + tail,
+        row=[-1] + [r for r, _ in grid] + tail,
+        col=[-1] + [c for _, c in grid] + tail,
     )
 
 
@@ -186,13 +220,20 @@ def _nodes(
     probability[is_logit] = (0.8, 0.1, 0.06)
     influence = np.sort(rng.exponential(size=len(rows)))[::-1]
     nodes = {
-        "kind": kind, "layer": layer, "index": [row[2] for row in rows], "position": [row[3] for row in rows],
-        "text": texts, "label": [None] * len(rows),
+        "kind": kind,
+        "layer": layer,
+        "index": [row[2] for row in rows],
+        "position": [row[3] for row in rows],
+        "text": texts,
+        "label": [None] * len(rows),
         "activation": np.where(is_feature, rng.exponential(size=len(rows)) + 0.1, np.nan),
         "own_bias": np.where(is_feature, rng.normal(size=len(rows)), np.where(is_logit, 0.0, np.nan)),
-        "influence": influence, "cumulative": np.minimum(np.cumsum(influence) / influence.sum(), 1.0),
-        "probability": probability, "is_answer": probability == 0.8,
-        "original_id": [None] * len(rows), "extra": [None] * len(rows),
+        "influence": influence,
+        "cumulative": np.minimum(np.cumsum(influence) / influence.sum(), 1.0),
+        "probability": probability,
+        "is_answer": probability == 0.8,
+        "original_id": [None] * len(rows),
+        "extra": [None] * len(rows),
     }
     return nodes, np.searchsorted(layer, layer, side="left")
 
@@ -220,7 +261,8 @@ def _edges(
     is_target = np.isin(np.arange(n), targets)
     nodes = nodes | {
         "pre_activation": np.where(is_target, total + nodes["own_bias"], np.nan),
-        "incoming_abs": np.where(is_target, total_abs, np.nan), "tail_sum": np.where(is_target, tail_sum, np.nan),
+        "incoming_abs": np.where(is_target, total_abs, np.nan),
+        "tail_sum": np.where(is_target, tail_sum, np.nan),
         "tail_abs": np.where(is_target, np.abs(tail_sum), np.nan),
         "residue": np.where(is_target & (not partial), 1e-6 * rng.standard_normal(n), np.nan),
     }
@@ -245,16 +287,22 @@ def _activations(
     rng: np.random.Generator, nodes: Nodes, positions: Positions, n_active: int | None, n_latents: int, n_layers: int
 ) -> Activations:
     kept = nodes.take(nodes.kind == "feature")
-    rows = {(int(a), int(b), int(c)): float(d)
-            for a, b, c, d in zip(kept.layer, kept.index, kept.position, kept.activation, strict=True)}
+    rows = {
+        (int(a), int(b), int(c)): float(d)
+        for a, b, c, d in zip(kept.layer, kept.index, kept.position, kept.activation, strict=True)
+    }
     limit = n_layers * n_latents * len(positions) // 2
     wanted = min(max(n_active or 3 * len(kept), len(rows)), max(limit, len(rows)))
     while len(rows) < wanted:
         key = (int(rng.integers(n_layers)), int(rng.integers(n_latents)), int(rng.integers(len(positions))))
         rows.setdefault(key, float(rng.exponential() + 0.01))
     keys = sorted(rows)
-    return Activations(layer=[k[0] for k in keys], index=[k[1] for k in keys], position=[k[2] for k in keys],
-                       activation=[rows[k] for k in keys])
+    return Activations(
+        layer=[k[0] for k in keys],
+        index=[k[1] for k in keys],
+        position=[k[2] for k in keys],
+        activation=[rows[k] for k in keys],
+    )
 
 
 def _heat_maps(rng: np.random.Generator, positions: Positions, partial: bool) -> tuple[HeatMaps, Thumbnails]:
@@ -262,8 +310,12 @@ def _heat_maps(rng: np.random.Generator, positions: Positions, partial: bool) ->
     rows = [(position, name) for position in where for name in HEAT_MAPS]
     pictures = [png(rng.integers(0, 255, (8, 8), dtype=np.uint8)) for _ in rows]
     heat_maps = HeatMaps(
-        position=[p for p, _ in rows], name=[name for _, name in rows], height=[8] * len(rows), width=[8] * len(rows),
-        values=[rng.random(64, dtype=np.float32) for _ in rows], thumbnail=[bytes_hash(data) for data in pictures],
+        position=[p for p, _ in rows],
+        name=[name for _, name in rows],
+        height=[8] * len(rows),
+        width=[8] * len(rows),
+        values=[rng.random(64, dtype=np.float32) for _ in rows],
+        thumbnail=[bytes_hash(data) for data in pictures],
     )
     return heat_maps, _thumbnails(pictures)
 
@@ -277,6 +329,9 @@ def _vectors(nodes: Nodes, transcoders: str, n_layers: int, n_latents: int, d_mo
     stacked = np.array(rows, dtype=np.float32).reshape(len(pairs), 2, d_model)
     gain = np.linspace(0.5, 1.5, n_layers * d_model, dtype=np.float32).reshape(n_layers, d_model)
     return FeatureVectors(
-        layer=np.array([p[0] for p in pairs], dtype=np.int16), index=np.array([p[1] for p in pairs], dtype=np.int64),
-        decoder=stacked[:, 0].copy(), encoder=stacked[:, 1].copy(), write_gain=gain,
+        layer=np.array([p[0] for p in pairs], dtype=np.int16),
+        index=np.array([p[1] for p in pairs], dtype=np.int64),
+        decoder=stacked[:, 0].copy(),
+        encoder=stacked[:, 1].copy(),
+        write_gain=gain,
     )

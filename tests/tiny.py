@@ -31,7 +31,11 @@ _TEMPLATE = (
 
 @cache
 def tiny_model(
-    precision: Precision = "fp32", layers: int = 8, window: int = 6, vision: bool = True, seed: int = 0,
+    precision: Precision = "fp32",
+    layers: int = 8,
+    window: int = 6,
+    vision: bool = True,
+    seed: int = 0,
 ) -> Model:
     """A random model, loaded through the same door as a real one; made once per process and settings."""
     with tempfile.TemporaryDirectory() as parent:
@@ -40,7 +44,12 @@ def tiny_model(
 
 
 def write_model(
-    folder: Path, layers: int = 8, window: int = 6, vision: bool = True, seed: int = 0, pan_and_scan: bool = False,
+    folder: Path,
+    layers: int = 8,
+    window: int = 6,
+    vision: bool = True,
+    seed: int = 0,
+    pan_and_scan: bool = False,
 ) -> Path:
     """Write a random model as a Hugging Face folder."""
     from transformers import Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration
@@ -50,8 +59,11 @@ def write_model(
     text = _text_config(len(tokenizer), layers, window)
     if vision:
         config = Gemma3Config(
-            text_config=text, vision_config=_vision_config(), mm_tokens_per_image=SOFT_SIDE**2,
-            boi_token_index=tokenizer.boi_token_id, eoi_token_index=tokenizer.eoi_token_id,
+            text_config=text,
+            vision_config=_vision_config(),
+            mm_tokens_per_image=SOFT_SIDE**2,
+            boi_token_index=tokenizer.boi_token_id,
+            eoi_token_index=tokenizer.eoi_token_id,
             image_token_index=tokenizer.image_token_id,
         )
         hf = Gemma3ForConditionalGeneration(config)
@@ -69,8 +81,15 @@ def write_model(
 
 
 def write_transcoders(
-    folder: Path, activation: str = "topk", widths: tuple[int, ...] = (40,) * 8, k: int | None = 4, skip: bool = False,
-    input_site: str = "mlp.hook_in", output_site: str = "mlp.hook_out", width: int = WIDTH, seed: int = 1,
+    folder: Path,
+    activation: str = "topk",
+    widths: tuple[int, ...] = (40,) * 8,
+    k: int | None = 4,
+    skip: bool = False,
+    input_site: str = "mlp.hook_in",
+    output_site: str = "mlp.hook_out",
+    width: int = WIDTH,
+    seed: int = 1,
 ) -> Path:
     """Write a random transcoder set in the published layout; `activation` is topk, relu or jumprelu."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,8 +100,10 @@ def write_transcoders(
 
     for layer, latents in enumerate(widths):
         tensors = {
-            "W_enc": noise(latents, width) / width**0.5, "W_dec": noise(latents, width) / width**0.5,
-            "b_enc": 0.1 * noise(latents), "b_dec": 0.1 * noise(width),
+            "W_enc": noise(latents, width) / width**0.5,
+            "W_dec": noise(latents, width) / width**0.5,
+            "b_enc": 0.1 * noise(latents),
+            "b_dec": 0.1 * noise(width),
         }
         if activation == "jumprelu":
             tensors["activation_function.threshold"] = 0.5 + 0.3 * noise(latents).abs()
@@ -90,9 +111,12 @@ def write_transcoders(
             tensors["W_skip"] = 0.2 * noise(width, width)
         save_file(tensors, folder / f"layer_{layer}.safetensors")
     config: dict[str, object] = {
-        "model_kind": "transcoder_set", "model_name": "tiny",
-        "feature_input_hook": input_site, "feature_output_hook": output_site,
-        "layers": list(range(len(widths))), "num_model_layers": len(widths),
+        "model_kind": "transcoder_set",
+        "model_name": "tiny",
+        "feature_input_hook": input_site,
+        "feature_output_hook": output_site,
+        "layers": list(range(len(widths))),
+        "num_model_layers": len(widths),
         "top_k": k if activation == "topk" else None,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -112,8 +136,17 @@ def _tokenizer():  # type: ignore[no-untyped-def]  # transformers' type is not w
     from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>",
-               "<end_of_image>", "<image_soft_token>"]
+    special = [
+        "<pad>",
+        "<eos>",
+        "<bos>",
+        "<unk>",
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "<start_of_image>",
+        "<end_of_image>",
+        "<image_soft_token>",
+    ]
     words = [*special, "\n", "\n\n", *dict.fromkeys(WORDS.split())]
     tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -123,10 +156,17 @@ def _tokenizer():  # type: ignore[no-untyped-def]  # transformers' type is not w
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in ("\n", "\n\n")])
     tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", unk_token="<unk>",
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        bos_token="<bos>",
+        unk_token="<unk>",
         chat_template=_TEMPLATE,
-        extra_special_tokens={"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>",
-                              "image_token": "<image_soft_token>"},
+        extra_special_tokens={
+            "boi_token": "<start_of_image>",
+            "eoi_token": "<end_of_image>",
+            "image_token": "<image_soft_token>",
+        },
     )
 
 
@@ -135,11 +175,17 @@ def _processor(tokenizer, pan_and_scan: bool):  # type: ignore[no-untyped-def]
     from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
     pictures = Gemma3ImageProcessorPil(
-        size={"height": IMAGE_SIDE, "width": IMAGE_SIDE}, do_pan_and_scan=pan_and_scan, pan_and_scan_min_crop_size=16,
-        pan_and_scan_max_num_crops=4, pan_and_scan_min_ratio_to_activate=1.2,
+        size={"height": IMAGE_SIDE, "width": IMAGE_SIDE},
+        do_pan_and_scan=pan_and_scan,
+        pan_and_scan_min_crop_size=16,
+        pan_and_scan_max_num_crops=4,
+        pan_and_scan_min_ratio_to_activate=1.2,
     )
     return Gemma3Processor(
-        image_processor=pictures, tokenizer=tokenizer, chat_template=_TEMPLATE, image_seq_length=SOFT_SIDE**2,
+        image_processor=pictures,
+        tokenizer=tokenizer,
+        chat_template=_TEMPLATE,
+        image_seq_length=SOFT_SIDE**2,
     )
 
 
@@ -147,15 +193,25 @@ def _text_config(vocabulary: int, layers: int, window: int):  # type: ignore[no-
     from transformers import Gemma3TextConfig
 
     return Gemma3TextConfig(
-        vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=48, num_hidden_layers=layers,
-        num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM, query_pre_attn_scalar=HEAD_DIM,
+        vocab_size=vocabulary,
+        hidden_size=WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=layers,
+        num_attention_heads=HEADS,
+        num_key_value_heads=KV_HEADS,
+        head_dim=HEAD_DIM,
+        query_pre_attn_scalar=HEAD_DIM,
         layer_types=["full_attention" if n % 3 == 2 else "sliding_attention" for n in range(layers)],
-        sliding_window=window, max_position_embeddings=1024, initializer_range=WIDTH**-0.5,
+        sliding_window=window,
+        max_position_embeddings=1024,
+        initializer_range=WIDTH**-0.5,
         rope_parameters={
             "full_attention": {"rope_type": "linear", "rope_theta": 1e4, "factor": 8.0},
             "sliding_attention": {"rope_type": "default", "rope_theta": 1e2},
         },
-        pad_token_id=0, eos_token_id=[1, 5], bos_token_id=2,
+        pad_token_id=0,
+        eos_token_id=[1, 5],
+        bos_token_id=2,
     )
 
 
@@ -163,6 +219,11 @@ def _vision_config():  # type: ignore[no-untyped-def]
     from transformers import SiglipVisionConfig
 
     return SiglipVisionConfig(
-        hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4, image_size=IMAGE_SIDE,
-        patch_size=IMAGE_SIDE // PATCH_SIDE, vision_use_head=False,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=IMAGE_SIDE,
+        patch_size=IMAGE_SIDE // PATCH_SIDE,
+        vision_use_head=False,
     )

@@ -35,14 +35,18 @@ def from_arrow(record: type[Record], table: pa.Table, where: str) -> Record:
         strange = sorted(set(found) ^ set(expected)) or found
         raise ArtefactError(
             f"{where} has other columns than this version declares ({', '.join(f'{n} {t}' for n, t in strange[:3])})",
-            f"the columns {', '.join(n for n, _ in expected)}", "Make the artefact again from its input",
+            f"the columns {', '.join(n for n, _ in expected)}",
+            "Make the artefact again from its input",
         )
     values: dict[str, Any] = {}
     for spec in record.columns():
         column = table.column(spec.name).combine_chunks()
         if column.null_count and not spec.nullable:
-            raise ArtefactError(f"{where}: column {spec.name} has {column.null_count} missing values", "none",
-                                "Make the artefact again from its input")
+            raise ArtefactError(
+                f"{where}: column {spec.name} has {column.null_count} missing values",
+                "none",
+                "Make the artefact again from its input",
+            )
         values[spec.name] = _from_array(column, spec)
     return record(**values)
 

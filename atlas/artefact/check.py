@@ -17,8 +17,11 @@ def check_circuit(circuit: Circuit, where: str) -> None:
     """Raise ArtefactError, naming `where`, for the first invariant that does not hold."""
     expected = content_hash(circuit.identity)
     if circuit.id != expected:
-        raise ArtefactError(f"{where}: the id {circuit.id[:12]} is not the hash of its identity",
-                            f"the id {expected[:12]}", "Make the graph again; ids come from atlas.ids.content_hash")
+        raise ArtefactError(
+            f"{where}: the id {circuit.id[:12]} is not the hash of its identity",
+            f"the id {expected[:12]}",
+            "Make the graph again; ids come from atlas.ids.content_hash",
+        )
     _check_positions(circuit, where)
     _check_nodes(circuit, where)
     _check_edges(circuit, where)
@@ -50,8 +53,11 @@ def _check_nodes(circuit: Circuit, where: str) -> None:
     embedding, logit = np.isin(kind, ("token", "image")), kind == "logit"
     low = np.where(embedding, EMBEDDING_LAYER, np.where(logit, circuit.n_layers, 0))
     high = np.where(embedding, EMBEDDING_LAYER, np.where(logit, circuit.n_layers, circuit.n_layers - 1))
-    _all((nodes.layer >= low) & (nodes.layer <= high), f"{where}: nodes.layer",
-         f"-1 for token and image, {circuit.n_layers} for logits, else 0 to {circuit.n_layers - 1}")
+    _all(
+        (nodes.layer >= low) & (nodes.layer <= high),
+        f"{where}: nodes.layer",
+        f"-1 for token and image, {circuit.n_layers} for logits, else 0 to {circuit.n_layers - 1}",
+    )
     _all(~nodes.is_answer | logit, f"{where}: nodes.is_answer", "true of logits only")
     feature = kind == "feature"
     _range(nodes.index[feature], 0, 1 << 32, f"{where}: nodes.index of features", "0 to 2^32 - 1")
@@ -104,16 +110,21 @@ def _check_vectors(circuit: Circuit, vectors: FeatureVectors, where: str) -> Non
     n = len(vectors.layer)
     width = vectors.decoder.shape[1] if vectors.decoder.ndim == 2 else -1
     expected: dict[str, Any] = {
-        "layer": ((n,), np.int16), "index": ((n,), np.int64),
-        "decoder": ((n, width), np.float32), "encoder": ((n, width), np.float32),
+        "layer": ((n,), np.int16),
+        "index": ((n,), np.int64),
+        "decoder": ((n, width), np.float32),
+        "encoder": ((n, width), np.float32),
     }
     if vectors.write_gain is not None:
         expected["write_gain"] = ((circuit.n_layers, width), np.float32)
     for name, (shape, dtype) in expected.items():
         array = getattr(vectors, name)
         if array.shape != shape or array.dtype != dtype:
-            raise ArtefactError(f"{where}: vectors.{name} is {array.dtype} {list(array.shape)}",
-                                f"{np.dtype(dtype).name} {list(shape)}", _DO)
+            raise ArtefactError(
+                f"{where}: vectors.{name} is {array.dtype} {list(array.shape)}",
+                f"{np.dtype(dtype).name} {list(shape)}",
+                _DO,
+            )
         if not np.isfinite(array).all():
             raise ArtefactError(f"{where}: vectors.{name} has a value that is not finite", "finite numbers", _DO)
     _range(vectors.layer, 0, circuit.n_layers, f"{where}: vectors.layer", f"0 to {circuit.n_layers - 1}")

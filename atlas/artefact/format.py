@@ -28,8 +28,14 @@ MANIFEST = "manifest.json"
 VECTORS = "vectors.safetensors"
 FOREIGN = "foreign.json"
 TABLES: dict[str, type[Columns]] = {
-    "nodes": Nodes, "edges": Edges, "incoming": Incoming, "activations": Activations, "positions": Positions,
-    "images": Images, "thumbnails": Thumbnails, "heat_maps": HeatMaps,
+    "nodes": Nodes,
+    "edges": Edges,
+    "incoming": Incoming,
+    "activations": Activations,
+    "positions": Positions,
+    "images": Images,
+    "thumbnails": Thumbnails,
+    "heat_maps": HeatMaps,
 }
 """Tables of a graph: attribute of Circuit and stem of the parquet file -> record."""
 VECTOR_NAMES = ("layer", "index", "decoder", "encoder", "write_gain")

@@ -51,8 +51,11 @@ class Journal:
             except ValueError as error:
                 record = error
             if not isinstance(record, dict):
-                raise ArtefactError(f"{self.path}, line {number} cannot be read", "a JSON object",
-                                    "Restore the file from a copy; what it says cannot be made again")
+                raise ArtefactError(
+                    f"{self.path}, line {number} cannot be read",
+                    "a JSON object",
+                    "Restore the file from a copy; what it says cannot be made again",
+                )
             records.append(record)
         return records
 
@@ -70,7 +73,7 @@ class Appender:
         os.lseek(self._descriptor, 0, os.SEEK_END)
         view = memoryview(lines)
         while view:
-            view = view[os.write(self._descriptor, view):]
+            view = view[os.write(self._descriptor, view) :]
         os.fsync(self._descriptor)
         self.records.extend(records)
 

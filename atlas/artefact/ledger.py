@@ -54,8 +54,11 @@ class Ledger:
                 continue
             name, number = record.get("id"), record.get("number")
             if not isinstance(name, str) or not isinstance(number, int) or name in table or number in given:
-                raise ArtefactError(f"{self._journal.path} has a line that does not fit the others: {record}",
-                                    "each id and each number once", "Restore the file from a copy")
+                raise ArtefactError(
+                    f"{self._journal.path} has a line that does not fit the others: {record}",
+                    "each id and each number once",
+                    "Restore the file from a copy",
+                )
             table[name] = number
             given.add(number)
         return table

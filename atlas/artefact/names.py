@@ -16,14 +16,16 @@ def find_graph(home: Home, text: str) -> str:
     ids = graph_ids(home)
     prefix = text.lower() if re.fullmatch(rf"[0-9A-Fa-f]{{{PREFIX},64}}", text) else None
     found = [
-        graph_id for graph_id in ids
+        graph_id
+        for graph_id in ids
         if (prefix is not None and graph_id.startswith(prefix)) or _slug(home, graph_id) == text
     ]
     if len(found) == 1:
         return found[0]
     if not found:
         raise NotFoundError(
-            f"no graph {text!r} among {len(ids)}", f"an id, {PREFIX} or more of its first digits, or a slug",
+            f"no graph {text!r} among {len(ids)}",
+            f"an id, {PREFIX} or more of its first digits, or a slug",
             "`atlas list` names them",
         )
     shown = ", ".join(graph_id[:12] for graph_id in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")

@@ -25,8 +25,18 @@ from atlas.ids import bytes_hash, content_hash
 Record = TypeVar("Record", bound=Columns)
 _AGAIN = "Restore the folder from a copy, or delete it and make the graph again"
 _MANIFEST_TYPES: dict[str, type] = {
-    "id": str, "source": str, "model": str, "transcoders": str, "n_layers": int, "answer": str, "partial": bool,
-    "scores": dict, "identity": dict, "provenance": dict, "rows": dict, "files": dict,
+    "id": str,
+    "source": str,
+    "model": str,
+    "transcoders": str,
+    "n_layers": int,
+    "answer": str,
+    "partial": bool,
+    "scores": dict,
+    "identity": dict,
+    "provenance": dict,
+    "rows": dict,
+    "files": dict,
 }
 
 
@@ -85,8 +95,11 @@ def read_manifest(home: Home, graph_id: str) -> Manifest:
         if not isinstance(record.get(key), type):
             raise ArtefactError(f'{path}: "{key}" is {record.get(key)!r}', f"a value of type {type.__name__}", _AGAIN)
     if record["id"] != graph_id or content_hash(record["identity"]) != graph_id:
-        raise ArtefactError(f"{path}: the folder's name is not the hash of the identity in it",
-                            f"a folder named {content_hash(record['identity'])[:12]}...", _AGAIN)
+        raise ArtefactError(
+            f"{path}: the folder's name is not the hash of the identity in it",
+            f"a folder named {content_hash(record['identity'])[:12]}...",
+            _AGAIN,
+        )
     return Manifest(**{key: record[key] for key in _MANIFEST_TYPES}, checksum=checksum)
 
 
@@ -114,10 +127,20 @@ def read_circuit(home: Home, graph_id: str, check: bool = True) -> Circuit:
     }
     foreign = _foreign(folder, manifest, check)
     circuit = Circuit(
-        id=manifest.id, identity=manifest.identity, provenance=manifest.provenance,
-        description=read_description(home, graph_id), source=manifest.source, model=manifest.model,
-        transcoders=manifest.transcoders, n_layers=manifest.n_layers, answer=manifest.answer, partial=manifest.partial,
-        scores=manifest.scores, vectors=_vectors(folder, manifest, check), foreign=foreign, **tables,
+        id=manifest.id,
+        identity=manifest.identity,
+        provenance=manifest.provenance,
+        description=read_description(home, graph_id),
+        source=manifest.source,
+        model=manifest.model,
+        transcoders=manifest.transcoders,
+        n_layers=manifest.n_layers,
+        answer=manifest.answer,
+        partial=manifest.partial,
+        scores=manifest.scores,
+        vectors=_vectors(folder, manifest, check),
+        foreign=foreign,
+        **tables,
     )
     if check:
         check_circuit(circuit, str(folder))

@@ -74,11 +74,21 @@ def _write_files(folder: Path, circuit: Circuit) -> None:
 
 def _manifest(circuit: Circuit, files: dict[str, Any]) -> dict[str, Any]:
     manifest = {
-        "format": names.FORMAT, "version": names.FORMAT_VERSION, "kind": names.KIND, "id": circuit.id,
-        "source": circuit.source, "model": circuit.model, "transcoders": circuit.transcoders,
-        "n_layers": circuit.n_layers, "answer": circuit.answer, "partial": circuit.partial, "scores": circuit.scores,
-        "identity": circuit.identity, "provenance": circuit.provenance,
-        "rows": {name: len(getattr(circuit, name)) for name in names.TABLES}, "files": files,
+        "format": names.FORMAT,
+        "version": names.FORMAT_VERSION,
+        "kind": names.KIND,
+        "id": circuit.id,
+        "source": circuit.source,
+        "model": circuit.model,
+        "transcoders": circuit.transcoders,
+        "n_layers": circuit.n_layers,
+        "answer": circuit.answer,
+        "partial": circuit.partial,
+        "scores": circuit.scores,
+        "identity": circuit.identity,
+        "provenance": circuit.provenance,
+        "rows": {name: len(getattr(circuit, name)) for name in names.TABLES},
+        "files": files,
     }
     try:
         return manifest | {"checksum": content_hash(manifest)}

@@ -3,7 +3,8 @@
 Direction and units, once for the whole house: an edge runs from its source (upstream) to its target (downstream). Its
 weight is the source's signed direct effect on the target's pre-activation, with attention patterns, norm scales and
 MLP outputs frozen; for a logit, on the logit minus the vocabulary's mean. The incoming weights of a node, pruned ones
-included, plus its own bias equal its pre-activation (arXiv 2602.20330, section 3, corrected: biases and position 0 count).
+included, plus its own bias equal its pre-activation (arXiv 2602.20330, section 3, corrected: biases and position 0
+count).
 """
 
 from dataclasses import dataclass
@@ -36,17 +37,23 @@ class Nodes(Columns):
     layer: np.ndarray = column("int16", "Layer read from; -1 for token and image, the number of layers for logits.")
     index: np.ndarray = column("int64", "Feature index, or vocabulary id (token, image, logit); 0 for error and bias.")
     position: np.ndarray = column("int32", "Position in the prompt.")
-    text: np.ndarray = column("text", "Token of a token, image or logit node; name of a vector or difference.", nullable=True)
+    text: np.ndarray = column(
+        "text", "Token of a token, image or logit node; name of a vector or difference.", nullable=True
+    )
     label: np.ndarray = column("text", "Label that came with an imported graph.", nullable=True)
     activation: np.ndarray = column("float32", "Feature activation after the activation rule.", nullable=True)
     own_bias: np.ndarray = column("float64", "The target's own encoder bias; 0 for logits.", nullable=True)
     pre_activation: np.ndarray = column("float64", "Value the incoming edges and own_bias add up to.", nullable=True)
     influence: np.ndarray = column("float64", "Influence on the target logits, raw.", nullable=True)
-    cumulative: np.ndarray = column("float64", "Cumulative share of influence at this node's rank; small is important.", "share", nullable=True)
+    cumulative: np.ndarray = column(
+        "float64", "Cumulative share of influence at this node's rank; small is important.", "share", nullable=True
+    )
     incoming_abs: np.ndarray = column("float64", "Sum of |incoming| over all unpruned sources.", nullable=True)
     tail_sum: np.ndarray = column("float64", "Sum of the incoming weights that `incoming` leaves out.", nullable=True)
     tail_abs: np.ndarray = column("float64", "Sum of their absolute values.", nullable=True)
-    residue: np.ndarray = column("float64", "pre_activation - own_bias - sum of all incoming, over incoming_abs.", "share", nullable=True)
+    residue: np.ndarray = column(
+        "float64", "pre_activation - own_bias - sum of all incoming, over incoming_abs.", "share", nullable=True
+    )
     probability: np.ndarray = column("float64", "Probability of a logit's token.", nullable=True)
     is_answer: np.ndarray = column("bool", "The most probable logit among the targets.")
     original_id: np.ndarray = column("text", "Node id in the imported file.", nullable=True)
@@ -59,8 +66,12 @@ class Edges(Columns):
 
     source: np.ndarray = column("int32", "Ordinal of the upstream node.")
     target: np.ndarray = column("int32", "Ordinal of the downstream node.")
-    weight: np.ndarray = column("float32", "Signed direct effect of the source on the target's pre-activation.", "pre-activation")
-    share: np.ndarray = column("float32", "|weight| over the target's incoming_abs; over the edges present if the graph is partial.", "share")
+    weight: np.ndarray = column(
+        "float32", "Signed direct effect of the source on the target's pre-activation.", "pre-activation"
+    )
+    share: np.ndarray = column(
+        "float32", "|weight| over the target's incoming_abs; over the edges present if the graph is partial.", "share"
+    )
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ class FeatureVectors:
     """float32 [n_layers, d_model]: gain of each layer's post-norm where features write before one, else None."""
 
     def written(self) -> np.ndarray:
-        """float32 [n, d_model]: what each feature writes to the residual stream, up to a positive scale per position."""
+        """float32 [n, d_model]: what each feature writes to the residual stream, up to a scale per position."""
         return self.decoder if self.write_gain is None else self.decoder * self.write_gain[self.layer]
 
 

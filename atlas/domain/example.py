@@ -79,11 +79,13 @@ class Line:
 
 
 def read_prompts(path: Path) -> Iterator[Line]:
-    """Read a prompts file line by line; a broken line is an entry, not an end. Raises InputError if there is no file."""
+    """Read a prompts file line by line; a broken line is an entry, not an end. Raises InputError without a file."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", "a prompts file (JSON lines)", "See `atlas ingest --help`") from error
+        raise InputError(
+            f"{path}: {error.strerror}", "a prompts file (JSON lines)", "See `atlas ingest --help`"
+        ) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

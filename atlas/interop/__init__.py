@@ -25,7 +25,11 @@ FORMATS = {
 
 
 def export_graph(
-    circuit: Circuit, fmt: str, path: Path | str, *, error_ids: Literal["new", "old"] | None = None,
+    circuit: Circuit,
+    fmt: str,
+    path: Path | str,
+    *,
+    error_ids: Literal["new", "old"] | None = None,
     top: int | None = None,
 ) -> Path:
     """Write a graph as one of FORMATS and give its path; half a file is never seen. Raises InputError.

@@ -41,9 +41,7 @@ def graph_json(circuit: Circuit, error_ids: Literal["new", "old"] | None = None)
     rendered = [
         render(circuit.nodes, row, circuit.n_layers, ids[row], vocabulary.get(row)) for row in range(len(circuit.nodes))
     ]
-    nodes = [
-        restore(node, extra) | {"node_id": node["node_id"]} for node, extra in zip(rendered, circuit.nodes.extra)
-    ]
+    nodes = [restore(node, extra) | {"node_id": node["node_id"]} for node, extra in zip(rendered, circuit.nodes.extra)]
     edges = circuit.edges
     links: list[dict[str, Any]] = [
         {"source": ids[source], "target": ids[target], "weight": weight}

@@ -69,11 +69,15 @@ _INTEGERS: dict[Kind, tuple[str, ...]] = {
 
 DIALECTS: tuple[Dialect, ...] = (
     Dialect(
-        "spd", "goodfire-ai/spd", {}, id_mark=r"(?:wte|output|\w+):\d+:\d+",
+        "spd",
+        "goodfire-ai/spd",
+        {},
+        id_mark=r"(?:wte|output|\w+):\d+:\d+",
         refused="its nodes are parameter components, not transcoder features",
     ),
     Dialect(
-        "eai", "EleutherAI/attribute",
+        "eai",
+        "EleutherAI/attribute",
         {
             "feature": (r"intermediate_(?P<position>\d{1,18})_(?P<layer>\d{1,18})_(?P<index>\d{1,18})",),
             "error": (r"error_(?P<position>\d{1,18})_(?P<layer>\d{1,18})",),
@@ -83,35 +87,59 @@ DIALECTS: tuple[Dialect, ...] = (
         id_mark=r"(?:intermediate|input|output|error)_-?\d+(?:_\d+)*",
     ),
     Dialect(
-        "crm", "Neuronpedia's converter of OpenMOSS replacement models",
+        "crm",
+        "Neuronpedia's converter of OpenMOSS replacement models",
         {
             **_INTEGERS,
             "feature": (r"(?P<layer>\d{1,18})_cro_(?P<index>\d{1,18})_(?P<position>\d{1,18})",),
             "error": (r"(?P<layer>\d{1,18})_error_mlp_(?P<position>\d{1,18})",),
         },
-        logit_offset=0, id_mark=r"\d+_(?:cro|lor)_\d+_\d+|\d+_error_(?:mlp|attn)_\d+", scan_is_model=True,
+        logit_offset=0,
+        id_mark=r"\d+_(?:cro|lor)_\d+_\d+|\d+_error_(?:mlp|attn)_\d+",
+        scan_is_model=True,
     ),
     Dialect(
-        "openmoss", "OpenMOSS Language-Model-SAEs (llamascopium)",
+        "openmoss",
+        "OpenMOSS Language-Model-SAEs (llamascopium)",
         {**_INTEGERS, "error": (r"(?P<layer>\d{1,18})_error_(?P<position>\d{1,18})",)},
-        feature_number="index", layer_step=2, layer_offset=1, logit_offset=0,
-        node_marks=("is_from_qk_tracing", "sae_name"), id_mark=r"\d+_error_\d+", scan_required=False,
+        feature_number="index",
+        layer_step=2,
+        layer_offset=1,
+        logit_offset=0,
+        node_marks=("is_from_qk_tracing", "sae_name"),
+        id_mark=r"\d+_error_\d+",
+        scan_required=False,
     ),
     Dialect(
-        "neuronpedia", "Neuronpedia's graph server, with circuit-tracer", _INTEGERS, feature_number="cantor",
-        metadata_marks=("info", "generation_settings", "neuronpedia_internal_model"), scan_is_model=True,
+        "neuronpedia",
+        "Neuronpedia's graph server, with circuit-tracer",
+        _INTEGERS,
+        feature_number="cantor",
+        metadata_marks=("info", "generation_settings", "neuronpedia_internal_model"),
+        scan_is_model=True,
     ),
     Dialect(
-        "uiuc", "UIUC-MONET/vlm-circuit-tracing", _INTEGERS, feature_number="cantor",
+        "uiuc",
+        "UIUC-MONET/vlm-circuit-tracing",
+        _INTEGERS,
+        feature_number="cantor",
         metadata_marks=("feature_examples_path",),
     ),
     Dialect(
-        "anthropic", "Anthropic's published graphs (transformer-circuits.pub)",
+        "anthropic",
+        "Anthropic's published graphs (transformer-circuits.pub)",
         {**_INTEGERS, "error": (r"\d+_(?P<index>\d{1,18})_(?P<position>\d{1,18})",)},
-        logit_offset=0, metadata_marks=("title_prefix",), node_marks=("vis_link", "isLogit"), only_without_version=True,
+        logit_offset=0,
+        metadata_marks=("title_prefix",),
+        node_marks=("vis_link", "isLogit"),
+        only_without_version=True,
     ),
-    Dialect("circuit-tracer", "decoderesearch/circuit-tracer, before and after its change of error ids", _INTEGERS,
-            feature_number="cantor"),
+    Dialect(
+        "circuit-tracer",
+        "decoderesearch/circuit-tracer, before and after its change of error ids",
+        _INTEGERS,
+        feature_number="cantor",
+    ),
 )
 
 
@@ -149,8 +177,9 @@ def read_id(dialect: Dialect, kind: Kind, node_id: str) -> WrittenId | None:
         if match is not None:
             found = match.groupdict()
             layer, index = found.get("layer"), found.get("index")
-            return WrittenId(None if layer is None else int(layer), None if index is None else int(index),
-                             int(found["position"]))
+            return WrittenId(
+                None if layer is None else int(layer), None if index is None else int(index), int(found["position"])
+            )
     return None
 
 

@@ -69,12 +69,23 @@ def _title(axes: "Axes", circuit: Circuit, choice: Choice) -> None:
     first = circuit.positions.text[0] if len(circuit.positions) else ""
     prompt = circuit.description.prompt
     words = shown(prompt.removeprefix(first) if first.startswith("<") else prompt, 92)
-    axes.text(LEFT - 0.45, 9.62, f"{words}  →  {shown_token(circuit.answer, 24)}", fontsize=16, fontweight="bold",
-              va="center", color=marks.INK)
+    axes.text(
+        LEFT - 0.45,
+        9.62,
+        f"{words}  →  {shown_token(circuit.answer, 24)}",
+        fontsize=16,
+        fontweight="bold",
+        va="center",
+        color=marks.INK,
+    )
     middle = int(np.isin(circuit.nodes.kind, ["feature", "error"]).sum())
     correct = {True: "correct", False: f"expected {circuit.description.expected}", None: None}[circuit.correct]
     facts = [
-        circuit.description.slug, circuit.id[:12], circuit.model, shown(circuit.transcoders, 32), correct,
+        circuit.description.slug,
+        circuit.id[:12],
+        circuit.model,
+        shown(circuit.transcoders, 32),
+        correct,
     ]
     part = (len(choice.nodes), middle, len(choice.edges), len(circuit.edges))
     drawn = "{} of {} features and errors, {} of {} edges drawn".format(*part)
@@ -93,8 +104,14 @@ def _table(axes: "Axes", circuit: Circuit, choice: Choice, layout: Layout) -> No
         return
     nodes = circuit.nodes
     left, right = free[0].left, RIGHT
-    axes.text(left, top + 0.1, "strongest features (layer/index, share of influence, where it stands)", fontsize=8.5,
-              color=marks.FAINT, va="bottom")
+    axes.text(
+        left,
+        top + 0.1,
+        "strongest features (layer/index, share of influence, where it stands)",
+        fontsize=8.5,
+        color=marks.FAINT,
+        va="bottom",
+    )
     features = [row for row in choice.nodes.tolist() if nodes.kind[row] == "feature"]
     per_line = max(1, int((right - left) / 2.7))
     for rank, row in enumerate(features[: lines * per_line]):

@@ -107,7 +107,8 @@ def slanted(circuit: Circuit, columns: tuple[Column, ...]) -> bool:
     """Whether the tokens would touch if they were written level."""
     return any(
         text_width(shown_token(circuit.positions.text[column.first]), TOKEN_POINTS) > column.right - column.left + 0.06
-        for column in columns if column.kind == "text"
+        for column in columns
+        if column.kind == "text"
     )
 
 
@@ -124,8 +125,10 @@ def _columns(circuit: Circuit, choice: Choice) -> tuple[Column, ...]:
     gaps = [_AFTER_PICTURE if kind == "image" else _GAP for _, _, kind in spans]
     room = RIGHT - LEFT - sum(gaps[:-1])
     side = min(2.9, 0.5 * room / pictures) if pictures else 0.0
-    wishes = [0.0 if kind == "image" else 0.3 if kind == "dots" else 0.27 + _SPACE * min(int(busy[first]), 11)
-              for first, _, kind in spans]
+    wishes = [
+        0.0 if kind == "image" else 0.3 if kind == "dots" else 0.27 + _SPACE * min(int(busy[first]), 11)
+        for first, _, kind in spans
+    ]
     spare = (room - side * pictures - sum(wishes)) / max(len(spans) - pictures, 1)
     scale = 1.0 if spare >= 0 else (room - side * pictures) / sum(wishes)
     spare = max(min(spare, 1.2), 0.0)
@@ -181,9 +184,7 @@ def patch_cell(circuit: Circuit, column: Column, position: int) -> tuple[float, 
     return column.left + col * width, column.picture_top - (row + 1) * width, width, width
 
 
-def _place_inputs(
-    circuit: Circuit, choice: Choice, column: Column, base: float, x: np.ndarray, y: np.ndarray
-) -> None:
+def _place_inputs(circuit: Circuit, choice: Choice, column: Column, base: float, x: np.ndarray, y: np.ndarray) -> None:
     inside = choice.inputs[within(circuit.nodes.position[choice.inputs], column)]
     for row in inside.tolist():
         if column.kind == "image":
@@ -196,8 +197,14 @@ def _place_inputs(
 
 
 def _place_cell(
-    circuit: Circuit, rows: np.ndarray, column: Column, height: float, band: float,
-    radius: np.ndarray, x: np.ndarray, y: np.ndarray,
+    circuit: Circuit,
+    rows: np.ndarray,
+    column: Column,
+    height: float,
+    band: float,
+    radius: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
 ) -> None:
     """Nodes of one layer in one column side by side; in a picture's column over the patch they stand for."""
     if not len(rows):
@@ -235,9 +242,7 @@ def _apart(wanted: np.ndarray, sizes: np.ndarray, left: float, right: float) -> 
     return centres
 
 
-def _place_logits(
-    circuit: Circuit, choice: Choice, columns: tuple[Column, ...], x: np.ndarray, y: np.ndarray
-) -> None:
+def _place_logits(circuit: Circuit, choice: Choice, columns: tuple[Column, ...], x: np.ndarray, y: np.ndarray) -> None:
     """Logits in one row near the column of their position, the most probable first."""
     if not len(choice.logits):
         return

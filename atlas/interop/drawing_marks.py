@@ -29,8 +29,16 @@ def rows(axes: "Axes", layout: Layout) -> None:
         axes.plot([LEFT - 0.1, RIGHT], [y, y], color=RULE, linewidth=0.8, zorder=0)
         axes.text(LEFT - 0.2, y, str(layer), ha="right", va="center", fontsize=9, color=FAINT)
     if layout.layers:
-        axes.text(0.2, (min(layout.layers.values()) + max(layout.layers.values())) / 2, "layer", rotation=90,
-                  ha="center", va="center", fontsize=9, color=FAINT)
+        axes.text(
+            0.2,
+            (min(layout.layers.values()) + max(layout.layers.values())) / 2,
+            "layer",
+            rotation=90,
+            ha="center",
+            va="center",
+            fontsize=9,
+            color=FAINT,
+        )
 
 
 def pictures(axes: "Axes", circuit: Circuit, choice: Choice, layout: Layout) -> None:
@@ -65,12 +73,28 @@ def tokens(axes: "Axes", circuit: Circuit, choice: Choice, layout: Layout) -> No
         if column.kind != "text":
             continue
         level = float(strength[column.first]) / strongest
-        axes.plot([column.left, column.right], [layout.base + 0.1] * 2, color=INK, alpha=0.2 + 0.8 * level,
-                  linewidth=0.8 + 4.2 * level, solid_capstyle="butt", zorder=3)
+        axes.plot(
+            [column.left, column.right],
+            [layout.base + 0.1] * 2,
+            color=INK,
+            alpha=0.2 + 0.8 * level,
+            linewidth=0.8 + 4.2 * level,
+            solid_capstyle="butt",
+            zorder=3,
+        )
         text = shown_token(circuit.positions.text[column.first])
         if layout.slant:
-            axes.text(column.middle + 0.06, layout.base, text, ha="right", va="top", rotation=40,
-                      rotation_mode="anchor", fontsize=TOKEN_POINTS, color=INK)
+            axes.text(
+                column.middle + 0.06,
+                layout.base,
+                text,
+                ha="right",
+                va="top",
+                rotation=40,
+                rotation_mode="anchor",
+                fontsize=TOKEN_POINTS,
+                color=INK,
+            )
         else:
             axes.text(column.middle, layout.base, text, ha="center", va="top", fontsize=TOKEN_POINTS, color=INK)
 
@@ -100,11 +124,16 @@ def edges(axes: "Axes", circuit: Circuit, choice: Choice, layout: Layout) -> Non
     for x0, y0, start in stems.values():
         # thin and straight up through the picture: it and what lies beside it stay readable
         axes.plot([x0, x0], [y0, start], color=INK, alpha=0.35, linewidth=0.7, zorder=3.5)
-        axes.plot([x0], [y0], marker="o", markersize=3.2, color="white", markeredgecolor=INK, markeredgewidth=0.6,
-                  zorder=3.6)
+        axes.plot(
+            [x0], [y0], marker="o", markersize=3.2, color="white", markeredgecolor=INK, markeredgewidth=0.6, zorder=3.6
+        )
     if curves:
-        axes.add_collection(PathCollection(curves, facecolors="none", edgecolors=colours, linewidths=widths,
-                                           capstyle="round", zorder=4), autolim=False)
+        axes.add_collection(
+            PathCollection(
+                curves, facecolors="none", edgecolors=colours, linewidths=widths, capstyle="round", zorder=4
+            ),
+            autolim=False,
+        )
 
 
 def nodes(axes: "Axes", circuit: Circuit, choice: Choice, layout: Layout) -> None:
@@ -120,8 +149,11 @@ def nodes(axes: "Axes", circuit: Circuit, choice: Choice, layout: Layout) -> Non
         labels.take(x - radius, y - radius, x + radius, y + radius)
         if table.kind[row] == "error":
             size = max(0.75 * radius, 0.05)
-            axes.add_patch(RegularPolygon((x, y), 4, radius=size * 1.2, facecolor=ERROR, edgecolor="white",
-                                          linewidth=0.8, zorder=5))
+            axes.add_patch(
+                RegularPolygon(
+                    (x, y), 4, radius=size * 1.2, facecolor=ERROR, edgecolor="white", linewidth=0.8, zorder=5
+                )
+            )
         else:
             colour = PICTURE if circuit.positions.modality[table.position[row]] == "image" else TEXT
             axes.add_patch(Circle((x, y), radius, facecolor=colour, edgecolor="white", linewidth=0.9, zorder=6))
@@ -143,18 +175,52 @@ def logits(axes: "Axes", circuit: Circuit, choice: Choice, layout: Layout) -> No
         x, y = layout.x[row], layout.y[row]
         answer = bool(circuit.nodes.is_answer[row])
         probability = float(circuit.nodes.probability[row])
-        axes.add_patch(FancyBboxPatch((x - width / 2, y - 0.2), width, 0.46, boxstyle="round,pad=0,rounding_size=0.07",
-                                      facecolor=INK if answer else "white", edgecolor=INK, linewidth=1.0, zorder=7))
+        axes.add_patch(
+            FancyBboxPatch(
+                (x - width / 2, y - 0.2),
+                width,
+                0.46,
+                boxstyle="round,pad=0,rounding_size=0.07",
+                facecolor=INK if answer else "white",
+                edgecolor=INK,
+                linewidth=1.0,
+                zorder=7,
+            )
+        )
         known = np.isfinite(probability)
         word = shown_token(circuit.nodes.text[row], max(4, int((width - (0.5 if known else 0.1)) / 0.095)))
         colour = "white" if answer else INK
-        axes.text(x - width / 2 + 0.08, y + 0.06, word, ha="left", va="center", fontsize=11, color=colour,
-                  fontweight="bold" if answer else "normal", zorder=8)
+        axes.text(
+            x - width / 2 + 0.08,
+            y + 0.06,
+            word,
+            ha="left",
+            va="center",
+            fontsize=11,
+            color=colour,
+            fontweight="bold" if answer else "normal",
+            zorder=8,
+        )
         if known:
-            axes.text(x + width / 2 - 0.07, y + 0.06, f"{probability:.2f}", ha="right", va="center", fontsize=9,
-                      color=colour, zorder=8)
-            axes.add_patch(Rectangle((x - width / 2 + 0.08, y - 0.13), (width - 0.16) * min(probability, 1.0), 0.035,
-                                     facecolor="#9FC3DD" if answer else FAINT, zorder=8))
+            axes.text(
+                x + width / 2 - 0.07,
+                y + 0.06,
+                f"{probability:.2f}",
+                ha="right",
+                va="center",
+                fontsize=9,
+                color=colour,
+                zorder=8,
+            )
+            axes.add_patch(
+                Rectangle(
+                    (x - width / 2 + 0.08, y - 0.13),
+                    (width - 0.16) * min(probability, 1.0),
+                    0.035,
+                    facecolor="#9FC3DD" if answer else FAINT,
+                    zorder=8,
+                )
+            )
     if len(choice.logits):
         axes.text(LEFT - 0.2, TOP + 0.03, "out", ha="right", va="center", fontsize=9, color=FAINT)
 
@@ -170,16 +236,29 @@ def _tint(axes: "Axes", heat: np.ndarray, column: Column, extent: tuple[float, f
     layer = np.concatenate([colour, 0.08 + 0.47 * level], axis=-1)
     axes.imshow(layer, extent=extent, aspect="auto", zorder=2, interpolation="nearest")
     size = (column.right - column.left) / column.cols
-    lines = [[(column.left + i * size, column.bottom), (column.left + i * size, column.picture_top)]
-             for i in range(column.cols + 1)]
-    lines += [[(column.left, column.bottom + i * size), (column.right, column.bottom + i * size)]
-              for i in range(column.rows + 1)]
+    lines = [
+        [(column.left + i * size, column.bottom), (column.left + i * size, column.picture_top)]
+        for i in range(column.cols + 1)
+    ]
+    lines += [
+        [(column.left, column.bottom + i * size), (column.right, column.bottom + i * size)]
+        for i in range(column.rows + 1)
+    ]
     grid = LineCollection(lines, colors=[(0.45, 0.45, 0.5, 0.35)], linewidths=0.5, zorder=2.5)
     axes.add_collection(grid, autolim=False)
     for row, col in zip(*np.nonzero(heat > 0.5)):
         corner = (column.left + col * size, column.picture_top - (row + 1) * size)
-        axes.add_patch(Rectangle(corner, size, size, facecolor="none", edgecolor=PICTURE, zorder=3,
-                                 linewidth=0.8 + 1.4 * float(heat[row, col])))
+        axes.add_patch(
+            Rectangle(
+                corner,
+                size,
+                size,
+                facecolor="none",
+                edgecolor=PICTURE,
+                zorder=3,
+                linewidth=0.8 + 1.4 * float(heat[row, col]),
+            )
+        )
 
 
 def _picture(circuit: Circuit, column: Column) -> Image.Image | None:
@@ -198,5 +277,14 @@ def _picture(circuit: Circuit, column: Column) -> Image.Image | None:
 def _halo(axes: "Axes", x: float, y: float, text: str, points: float, colour: str) -> None:
     from matplotlib.patheffects import withStroke
 
-    axes.text(x, y, text, ha="left", va="bottom", fontsize=points, color=colour, zorder=9,
-              path_effects=[withStroke(linewidth=2.2, foreground="white", alpha=0.85)])
+    axes.text(
+        x,
+        y,
+        text,
+        ha="left",
+        va="bottom",
+        fontsize=points,
+        color=colour,
+        zorder=9,
+        path_effects=[withStroke(linewidth=2.2, foreground="white", alpha=0.85)],
+    )

@@ -66,7 +66,9 @@ def read_nodes(file: GraphFile, dialect: Dialect, tokens: list[str]) -> NodeTabl
         place = f"nodes[{row}] ({node_id})"
         if node_id in ids:
             raise file.error(
-                place, f"the id of nodes[{ids[node_id]}] again", "each id once",
+                place,
+                f"the id of nodes[{ids[node_id]}] again",
+                "each id once",
                 "Old circuit-tracer ids can name an error like a feature: export the graph again with a newer one",
             )
         ids[node_id] = row
@@ -85,7 +87,8 @@ def _node(file: GraphFile, dialect: Dialect, place: str, node: dict[str, Any], t
     feature_type = node.get("feature_type")
     if isinstance(feature_type, str) and feature_type in ATTENTION_TYPES:
         raise file.error(
-            place, f"an attention feature ({feature_type}) in a graph of {dialect.sentence} ({dialect.name})",
+            place,
+            f"an attention feature ({feature_type}) in a graph of {dialect.sentence} ({dialect.name})",
             "MLP transcoder features and their errors",
         )
     kind = FEATURE_TYPES.get(feature_type) if isinstance(feature_type, str) else None
@@ -102,8 +105,15 @@ def _node(file: GraphFile, dialect: Dialect, place: str, node: dict[str, Any], t
     position = _position(file, place, node, written, kind, tokens)
     if kind == "token":
         index = _bounded(file, place, "vocabulary id", max(written.index or 0, 0), _MAX_INDEX)  # some ids do not say it
-        return _Node("image" if is_image_token(tokens[position]) else "token", EMBEDDING_LAYER, index, position,
-                     tokens[position], _label(file, place, node), None)
+        return _Node(
+            "image" if is_image_token(tokens[position]) else "token",
+            EMBEDDING_LAYER,
+            index,
+            position,
+            tokens[position],
+            _label(file, place, node),
+            None,
+        )
     layer = _layer(file, dialect, place, node, written, kind)
     index = _index(file, dialect, place, node, written, kind, layer)
     if kind != "logit":
@@ -126,9 +136,7 @@ def _position(
     return position
 
 
-def _layer(
-    file: GraphFile, dialect: Dialect, place: str, node: dict[str, Any], written: WrittenId, kind: Kind
-) -> int:
+def _layer(file: GraphFile, dialect: Dialect, place: str, node: dict[str, Any], written: WrittenId, kind: Kind) -> int:
     """The model's layer, from id and field; for logits the layer as written."""
     field = node.get("layer")
     if isinstance(field, str) and re.fullmatch(r"-?\d{1,9}", field, re.ASCII):
@@ -145,7 +153,8 @@ def _layer(
     model_layer, row = divmod(layer, dialect.layer_step)
     if row != dialect.layer_offset:
         raise file.error(
-            place, f"an attention node (row {layer}) in a graph of {dialect.sentence} ({dialect.name})",
+            place,
+            f"an attention node (row {layer}) in a graph of {dialect.sentence} ({dialect.name})",
             "MLP transcoder features and their errors",
         )
     return _bounded(file, place, "layer", model_layer, _MAX_LAYER)
@@ -170,8 +179,11 @@ def _index(
         pair = cantor_pair(number) if 0 <= number < 1 << 64 else None
         if pair != (layer, index):
             said = "no feature" if pair is None else f"{pair[0]}/{pair[1]}"
-            raise file.error(place, f"feature {number} stands for {said}, its id says {layer}/{index}"[:200],
-                             "the Cantor code of layer and index (schema_version 1)")
+            raise file.error(
+                place,
+                f"feature {number} stands for {said}, its id says {layer}/{index}"[:200],
+                "the Cantor code of layer and index (schema_version 1)",
+            )
     return index
 
 
@@ -235,18 +247,34 @@ def _table(file: GraphFile, found: list[_Node], n_layers: int) -> Nodes:
     count = len(found)
     unknown = np.full(count, np.nan)
     numbers = {
-        key: np.array([_known(_float(file, f"nodes[{row}] ({node['node_id']})", node, key))
-                       for row, node in enumerate(file.nodes)])
+        key: np.array(
+            [
+                _known(_float(file, f"nodes[{row}] ({node['node_id']})", node, key))
+                for row, node in enumerate(file.nodes)
+            ]
+        )
         for key in ("activation", "influence")
     }
     nodes = Nodes(
-        kind=_objects([node.kind for node in found]), layer=np.array([node.layer for node in found]),
-        index=np.array([node.index for node in found]), position=np.array([node.position for node in found]),
-        text=_objects([node.text for node in found]), label=_objects([node.label for node in found]),
-        activation=numbers["activation"], own_bias=unknown, pre_activation=unknown, influence=unknown,
-        cumulative=numbers["influence"], incoming_abs=unknown, tail_sum=unknown, tail_abs=unknown, residue=unknown,
-        probability=np.array([_known(node.probability) for node in found]), is_answer=_answer(found),
-        original_id=_objects([node["node_id"] for node in file.nodes]), extra=_objects([None] * count),
+        kind=_objects([node.kind for node in found]),
+        layer=np.array([node.layer for node in found]),
+        index=np.array([node.index for node in found]),
+        position=np.array([node.position for node in found]),
+        text=_objects([node.text for node in found]),
+        label=_objects([node.label for node in found]),
+        activation=numbers["activation"],
+        own_bias=unknown,
+        pre_activation=unknown,
+        influence=unknown,
+        cumulative=numbers["influence"],
+        incoming_abs=unknown,
+        tail_sum=unknown,
+        tail_abs=unknown,
+        residue=unknown,
+        probability=np.array([_known(node.probability) for node in found]),
+        is_answer=_answer(found),
+        original_id=_objects([node["node_id"] for node in file.nodes]),
+        extra=_objects([None] * count),
     )
     extra: list[str | None] = []
     for row, node in enumerate(file.nodes):

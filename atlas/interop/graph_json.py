@@ -189,7 +189,12 @@ def _positions(tokens: list[str], nodes: Nodes) -> Positions:
             grid_row[start:end], grid_col[start:end] = np.divmod(np.arange(end - start), max(side, 1))
         start = max(end, start + 1)
     return Positions(
-        position=np.arange(count), token_id=ids, text=np.array(tokens, dtype=object),
+        position=np.arange(count),
+        token_id=ids,
+        text=np.array(tokens, dtype=object),
         modality=np.array(["image" if yes else "text" for yes in is_image], dtype=object),
-        image=missing, crop=missing, row=grid_row, col=grid_col,
+        image=missing,
+        crop=missing,
+        row=grid_row,
+        col=grid_col,
     )

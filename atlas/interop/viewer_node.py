@@ -47,8 +47,12 @@ def render(nodes: Nodes, row: int, n_layers: int, node_id: str, vocabulary: int 
     probability = _number(nodes.probability[row])
     record: dict[str, Any] = {
         "node_id": node_id,
-        "feature": {"feature": cantor(max(layer, 0), max(index, 0)), "error": -1, "bias": BIAS_NUMBER,
-                    "logit": index}.get(kind, position),
+        "feature": {
+            "feature": cantor(max(layer, 0), max(index, 0)),
+            "error": -1,
+            "bias": BIAS_NUMBER,
+            "logit": index,
+        }.get(kind, position),
         "layer": {"token": "E", "image": "E", "logit": str(n_layers + 1)}.get(kind, str(layer)),
         "ctx_idx": position,
         "feature_type": _TYPES[kind],

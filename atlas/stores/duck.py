@@ -131,12 +131,14 @@ def _raise_unless_locked(error: duckdb.Error, path: Path, end: float, wait: floa
     """Sleep a little if another program has the file open and there is time left, else raise."""
     if "lock" not in str(error).lower():
         raise StoreError(
-            f"{path} cannot be opened ({str(error).splitlines()[0]})", "a DuckDB file of this atlas",
+            f"{path} cannot be opened ({str(error).splitlines()[0]})",
+            "a DuckDB file of this atlas",
             "Run `atlas rebuild`: it makes the store again from the artefacts",
         ) from error
     if time.monotonic() >= end:
         raise StoreBusyError(
             f"{path} is open in another program ({str(error).splitlines()[0]}); waited {wait:g} s",
-            "it to be closed within that time", "Close that program, or ask again when it has finished",
+            "it to be closed within that time",
+            "Close that program, or ask again when it has finished",
         ) from error
     time.sleep(0.02)

@@ -12,15 +12,15 @@ from atlas.stores.rows import arrow_rows
 
 
 def failure_rows(failures: Sequence[Failure]) -> pa.Table:
-    """Failures numbered by their line."""
-    return arrow_rows("failure", [{"number": at, **asdict(failure)} for at, failure in enumerate(failures, start=1)])
+    """Failures as rows."""
+    return arrow_rows("failure", [asdict(failure) for failure in failures])
 
 
 def sync_failures(duck: Duck, failures: Sequence[Failure]) -> int:
-    """Bring the table in line with the file, which only grows; how many there are."""
-    found = int(duck.arrow("SELECT coalesce(max(number), 0) AS n FROM failure")["n"][0].as_py())
-    if found != len(failures):
+    """Bring the table in line with the file; how many there are."""
+    stored = duck.arrow("SELECT number FROM failure ORDER BY number")["number"].to_pylist()
+    if stored != [failure.number for failure in failures]:
         with duck.writing() as connection:
-            connection.execute(sa.text("DELETE FROM failure WHERE number > :n"), {"n": len(failures)})
-            insert_arrow(connection, "failure", failure_rows(failures).slice(min(found, len(failures))))
+            connection.execute(sa.text("DELETE FROM failure"))
+            insert_arrow(connection, "failure", failure_rows(failures))
     return len(failures)

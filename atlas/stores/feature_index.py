@@ -126,7 +126,8 @@ def _rows_of(
             known = feature_numbers(graph["set_number"], vectors.layer, vectors.index)
         if vectors is None or not np.isin(mine, known).all():
             raise ArtefactError(
-                f"the vectors of graph {graph['id'][:12]} lack features that it keeps", "one of each",
+                f"the vectors of graph {graph['id'][:12]} lack features that it keeps",
+                "one of each",
                 "Delete the graph and make it again",
             )
         yield mine, unit(vectors.written()[np.searchsorted(known, mine)])
@@ -162,9 +163,9 @@ def _store_pairs(duck: Duck, root: Path, pending: pa.Table, changed: list[np.nda
     with duck.writing() as connection:
         connection.execute(sa.text("CREATE OR REPLACE TEMP TABLE touched (fid BIGINT)"))
         insert_arrow(connection, "touched", pa.table({"fid": touched}))
-        connection.execute(sa.text(
-            "DELETE FROM near_duplicate WHERE fid_a IN (FROM touched) OR fid_b IN (FROM touched)"
-        ))
+        connection.execute(
+            sa.text("DELETE FROM near_duplicate WHERE fid_a IN (FROM touched) OR fid_b IN (FROM touched)")
+        )
         insert_arrow(connection, "near_duplicate", rows)
         insert_arrow(connection, "projection", lines)
         return int(connection.execute(sa.text("SELECT count(*) FROM near_duplicate")).scalar_one())

@@ -80,7 +80,8 @@ class LockFile:
                 pass
             if time.monotonic() >= end:
                 raise StoreBusyError(
-                    f"{what} is held by {self.holder()}; waited {wait:g} s", "it to be free within that time",
+                    f"{what} is held by {self.holder()}; waited {wait:g} s",
+                    "it to be free within that time",
                     "Try again when that process has finished, or stop it",
                 )
             if on_wait is not None:

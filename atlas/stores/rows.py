@@ -1,6 +1,7 @@
 """A circuit as database rows: one Arrow table per table of atlas/stores/schema.py. Pure; nothing is read or written."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,14 @@ GRAPH_TABLES = ("graph", "graph_image", "position", "heat_map", "node", "edge", 
 SHARED_TABLES = {"feature_set": "set_number", "feature": "fid", "image": "sha", "thumbnail": "sha"}
 """Tables whose rows several graphs share -> their key."""
 _ARROW: dict[type, Any] = {
-    sa.SmallInteger: pa.int16(), sa.Integer: pa.int32(), sa.BigInteger: pa.int64(), sa.REAL: pa.float32(),
-    sa.Double: pa.float64(), sa.Boolean: pa.bool_(), sa.String: pa.string(), sa.LargeBinary: pa.binary(),
+    sa.SmallInteger: pa.int16(),
+    sa.Integer: pa.int32(),
+    sa.BigInteger: pa.int64(),
+    sa.REAL: pa.float32(),
+    sa.Double: pa.float64(),
+    sa.Boolean: pa.bool_(),
+    sa.String: pa.string(),
+    sa.LargeBinary: pa.binary(),
 }
 
 
@@ -56,13 +63,22 @@ def graph_rows(graph: GraphToLoad) -> dict[str, pa.Table]:
         "node": _node(graph),
         "edge": _edge(gid, circuit),
         "activation": _activation(graph),
-        "feature_set": arrow_rows("feature_set", [
-            {"set_number": graph.set_number, "transcoders": circuit.transcoders, "model": circuit.model}]),
+        "feature_set": arrow_rows(
+            "feature_set",
+            [{"set_number": graph.set_number, "transcoders": circuit.transcoders, "model": circuit.model}],
+        ),
         "feature": _feature(graph),
-        "image": arrow_rows("image", list({
-            sha: {"sha": sha, "width": int(width), "height": int(height)}
-            for sha, width, height in zip(circuit.images.sha, circuit.images.width, circuit.images.height, strict=True)
-        }.values())),
+        "image": arrow_rows(
+            "image",
+            list(
+                {
+                    sha: {"sha": sha, "width": int(width), "height": int(height)}
+                    for sha, width, height in zip(
+                        circuit.images.sha, circuit.images.width, circuit.images.height, strict=True
+                    )
+                }.values()
+            ),
+        ),
         "thumbnail": thumbnails,
     }
 
@@ -85,24 +101,55 @@ def feature_numbers(set_number: int, layer: np.ndarray, index: np.ndarray) -> np
 
 def _graph(graph: GraphToLoad) -> dict[str, Any]:
     circuit, description = graph.circuit, graph.circuit.description
-    named = {
-        name: circuit.identity.get(name) for name in ("convention", "precision", "node_threshold", "edge_threshold")
-    }
     scores = ("replacement", "completeness", "bias_share", "error_share", "logit_mass", "worst_residue")
     return {
-        "gid": graph.gid, "id": circuit.id, "slug": description.slug, "model": circuit.model,
-        "transcoders": circuit.transcoders, "set_number": graph.set_number,
+        "gid": graph.gid,
+        "id": circuit.id,
+        "slug": description.slug,
+        "model": circuit.model,
+        "transcoders": circuit.transcoders,
+        "set_number": graph.set_number,
         "width": None if circuit.vectors is None else circuit.vectors.decoder.shape[1],
-        "source": circuit.source, "prompt": description.prompt, "answer": circuit.answer,
-        "expected": description.expected, "correct": circuit.correct, "task": description.task,
-        "concept": description.concept, "pair": description.pair,
+        "source": circuit.source,
+        "prompt": description.prompt,
+        "answer": circuit.answer,
+        "expected": description.expected,
+        "correct": circuit.correct,
+        "task": description.task,
+        "concept": description.concept,
+        "pair": description.pair,
         "extra": json.dumps(description.extra, ensure_ascii=False, sort_keys=True) if description.extra else None,
-        "n_layers": circuit.n_layers, "n_positions": len(circuit.positions), "n_nodes": len(circuit.nodes),
-        "n_edges": len(circuit.edges), "n_active": len(circuit.activations) or None, "partial": circuit.partial,
-        **named, **{name: circuit.scores.get(name) for name in scores},
+        "n_layers": circuit.n_layers,
+        "n_positions": len(circuit.positions),
+        "n_nodes": len(circuit.nodes),
+        "n_edges": len(circuit.edges),
+        "n_active": len(circuit.activations) or None,
+        "partial": circuit.partial,
+        "convention": _setting(circuit, "convention", str),
+        "precision": _setting(circuit, "precision", str),
+        "node_threshold": _setting(circuit, "node_threshold", float),
+        "edge_threshold": _setting(circuit, "edge_threshold", float),
+        **{name: circuit.scores.get(name) for name in scores},
         "identity": canonical_json(circuit.identity),
         "provenance": json.dumps(circuit.provenance, ensure_ascii=False, sort_keys=True),
     }
+
+
+def _setting(circuit: Circuit, name: str, type: type[str] | type[float]) -> Any:
+    """A setting by name, wherever it stands in the identity, or else (imports) in the provenance."""
+    for record in (circuit.identity, circuit.provenance):
+        for value in _named(record, name):
+            if isinstance(value, type) or (type is float and isinstance(value, int) and not isinstance(value, bool)):
+                return type(value)
+    return None
+
+
+def _named(record: dict[str, Any], name: str) -> Iterator[Any]:
+    for key, value in record.items():
+        if key == name:
+            yield value
+        elif isinstance(value, dict):
+            yield from _named(value, name)
 
 
 def _own(gid: int, columns: Columns) -> pa.Table:
@@ -145,10 +192,14 @@ def _activation(graph: GraphToLoad) -> pa.Table:
 def _feature(graph: GraphToLoad) -> pa.Table:
     nodes, active = graph.circuit.nodes, graph.circuit.activations
     kept = nodes.kind == "feature"
-    fids: Any = np.unique(np.concatenate([  # shifts and masks of ids.py work on arrays alike
-        feature_numbers(graph.set_number, nodes.layer[kept], nodes.index[kept]),
-        feature_numbers(graph.set_number, active.layer, active.index),
-    ]))
+    fids: Any = np.unique(
+        np.concatenate(
+            [  # shifts and masks of ids.py work on arrays alike
+                feature_numbers(graph.set_number, nodes.layer[kept], nodes.index[kept]),
+                feature_numbers(graph.set_number, active.layer, active.index),
+            ]
+        )
+    )
     split: Any = split_feature_number(fids)
     set_number, layer, index = split
     name = [str(FeatureId(at, row)) for at, row in zip(layer.tolist(), index.tolist(), strict=True)]

@@ -27,9 +27,13 @@ MEMORY = "2GB"
 TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"})
 """Table functions that only compute."""
 _SETTINGS = (
-    "SET python_enable_replacements = false", "SET autoinstall_known_extensions = false",
-    "SET autoload_known_extensions = false", "SET temp_directory = ''", f"SET memory_limit = '{MEMORY}'",
-    "SET enable_external_access = false", "SET lock_configuration = true",
+    "SET python_enable_replacements = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET temp_directory = ''",
+    f"SET memory_limit = '{MEMORY}'",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
 )
 _ONE_SELECT = "one SELECT (or WITH, FROM, VALUES, DESCRIBE, SHOW TABLES) that reads the atlas's tables"
 _SEE = "See docs/schema.md for tables and columns"
@@ -109,13 +113,15 @@ def _run(connection: duckdb.DuckDBPyConnection, text: str, row_limit: int, secon
             return _fetch(connection, text, row_limit)
         except duckdb.OutOfMemoryException as error:
             raise QuestionError(
-                f"the question needs more than {MEMORY} of memory", "an answer within that limit",
+                f"the question needs more than {MEMORY} of memory",
+                "an answer within that limit",
                 "Ask for less: name graphs or features, or aggregate",
             ) from error
         except (duckdb.Error, pa.ArrowException) as error:
             if clock.expired:
                 raise QuestionError(
-                    f"the question ran longer than {seconds:g} s", "an answer within that time",
+                    f"the question ran longer than {seconds:g} s",
+                    "an answer within that time",
                     "Ask for less: name graphs or features, or raise --timeout",
                 ) from error
             raise QuestionError(_reason(error), _ONE_SELECT, _SEE) from error

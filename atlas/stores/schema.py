@@ -20,8 +20,15 @@ from atlas.domain.columns import Columns
 metadata = sa.MetaData()
 
 _SQL_TYPES: dict[str, Any] = {
-    "int16": sa.SmallInteger, "int32": sa.Integer, "int64": sa.BigInteger, "float32": sa.REAL, "float64": sa.Double,
-    "bool": sa.Boolean, "text": sa.String, "bytes": sa.LargeBinary, "floats": sa.LargeBinary,
+    "int16": sa.SmallInteger,
+    "int32": sa.Integer,
+    "int64": sa.BigInteger,
+    "float32": sa.REAL,
+    "float64": sa.Double,
+    "bool": sa.Boolean,
+    "text": sa.String,
+    "bytes": sa.LargeBinary,
+    "floats": sa.LargeBinary,
 }
 
 
@@ -42,7 +49,8 @@ def _column(
 def _from_record(record: type[Columns], *leave_out: str, keys: tuple[str, ...] = ()) -> list[sa.Column[Any]]:
     return [
         _column(c.name, _SQL_TYPES[c.type], c.doc, c.unit, c.nullable, key=c.name in keys)
-        for c in record.columns() if c.name not in leave_out
+        for c in record.columns()
+        if c.name not in leave_out
     ]
 
 
@@ -100,13 +108,15 @@ graph = sa.Table(
     _column("provenance", sa.String, "How it was made, as JSON."),
 )
 feature_set = sa.Table(
-    "feature_set", metadata,
+    "feature_set",
+    metadata,
     _column("set_number", sa.Integer, "Ledger number of the transcoder set.", key=True),
     _column("transcoders", sa.String, "Its identity: repository, subfolder and revision, or content hash."),
     _column("model", sa.String, "Model of the first graph that uses it."),
 )
 feature = sa.Table(
-    "feature", metadata,
+    "feature",
+    metadata,
     _column("fid", sa.BigInteger, "Key: layer, set number and index.", key=True),
     _column("set_number", sa.Integer, "Its transcoder set."),
     _column("layer", sa.SmallInteger, "Layer whose MLP input it reads."),
@@ -115,7 +125,8 @@ feature = sa.Table(
     _column("label", sa.String, "Label in the first graph that brought one.", nullable=True),
 )
 image = sa.Table(
-    "image", metadata,
+    "image",
+    metadata,
     _column("sha", sa.String, "sha256 of the picture file's bytes.", key=True),
     _column("width", sa.Integer, "Width of the original.", "pixels"),
     _column("height", sa.Integer, "Height of the original.", "pixels"),
@@ -124,25 +135,33 @@ image = sa.Table(
 graph_image = sa.Table("graph_image", metadata, _gid(), *_from_record(Images, "width", "height"))
 thumbnail = sa.Table("thumbnail", metadata, *_from_record(Thumbnails, keys=("sha",)))
 position = sa.Table(
-    "position", metadata, _gid(), *_from_record(Positions),
+    "position",
+    metadata,
+    _gid(),
+    *_from_record(Positions),
     _column("image_sha", sa.String, "The image it belongs to.", nullable=True),
 )
 heat_map = sa.Table("heat_map", metadata, _gid(), *_from_record(HeatMaps))
 node = sa.Table(
-    "node", metadata,
+    "node",
+    metadata,
     _column("nid", sa.BigInteger, "Key: graph number and ordinal."),
     _gid(),
     _column("fid", sa.BigInteger, "The feature, for feature nodes.", nullable=True),
     *_from_record(Nodes),
 )
 edge = sa.Table(
-    "edge", metadata, _gid(),
+    "edge",
+    metadata,
+    _gid(),
     _column("source", sa.BigInteger, "nid of the upstream node."),
     _column("target", sa.BigInteger, "nid of the downstream node."),
     *_from_record(Edges, "source", "target"),
 )
 activation = sa.Table(
-    "activation", metadata, _gid(),
+    "activation",
+    metadata,
+    _gid(),
     _column("fid", sa.BigInteger, "The feature."),
     *_from_record(Activations, "layer", "index"),
 )
@@ -159,7 +178,8 @@ near_duplicate = sa.Table(
     _column("threshold", sa.REAL, "Smallest cosine that was stored in this run."),
 )
 failure = sa.Table(
-    "failure", metadata,
+    "failure",
+    metadata,
     _column("number", sa.BigInteger, "Line in artefacts/failures.jsonl, from 1.", key=True),
     _column("time", sa.String, "When, UTC, ISO 8601."),
     _column("job", sa.String, "ingest or import."),
@@ -168,7 +188,8 @@ failure = sa.Table(
     _column("reason", sa.String, "What was found, expected, and to be done."),
 )
 projection = sa.Table(
-    "projection", metadata,
+    "projection",
+    metadata,
     _gid(key=True),
     _column("store", sa.String, "duckdb, vectors or neo4j.", key=True),
     _column("id", sa.String, "sha256 that names the graph."),
@@ -204,8 +225,14 @@ def schema_markdown() -> str:
 
 
 _SQL_NAMES: dict[type, str] = {
-    sa.SmallInteger: "SMALLINT", sa.Integer: "INTEGER", sa.BigInteger: "BIGINT", sa.REAL: "REAL", sa.Double: "DOUBLE",
-    sa.Boolean: "BOOLEAN", sa.String: "VARCHAR", sa.LargeBinary: "BLOB",
+    sa.SmallInteger: "SMALLINT",
+    sa.Integer: "INTEGER",
+    sa.BigInteger: "BIGINT",
+    sa.REAL: "REAL",
+    sa.Double: "DOUBLE",
+    sa.Boolean: "BOOLEAN",
+    sa.String: "VARCHAR",
+    sa.LargeBinary: "BLOB",
 }
 _WHY = {
     "graph": "One row per attribution graph.",
@@ -213,7 +240,7 @@ _WHY = {
     "node": "One row per node kept: a feature at a position, an error, a bias, a token, an image patch, a logit.",
     "edge": "One row per edge kept, from source (upstream) to target (downstream), sorted by graph and source.",
     "activation": "Every active feature at every position, kept in the graph or not: what is absent here did not fire. "
-                  "Graphs marked `partial` have no rows.",
+    "Graphs marked `partial` have no rows.",
     "feature": "One row per feature seen in any graph.",
     "feature_set": "One row per transcoder set.",
     "near_duplicate": "Pairs of features that write nearly the same to the residual stream; each pair once.",

@@ -79,7 +79,8 @@ def index_ids(index: Any) -> np.ndarray:
     lists = index.invlists
     parts = [
         faiss.rev_swig_ptr(lists.get_ids(cell), lists.list_size(cell)).copy()
-        for cell in range(index.nlist) if lists.list_size(cell)
+        for cell in range(index.nlist)
+        if lists.list_size(cell)
     ]
     return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, dtype=np.int64)
 
@@ -94,5 +95,8 @@ def read_index(path: Path) -> Any:
 
 def mismatch(folder: Path, what: str) -> StoreError:
     """The one error for an index that is not what its manifest says."""
-    return StoreError(f"the index {folder} does not fit its manifest: {what}", "files written together",
-                      "Run `atlas rebuild`: it makes the index again from the artefacts")
+    return StoreError(
+        f"the index {folder} does not fit its manifest: {what}",
+        "files written together",
+        "Run `atlas rebuild`: it makes the index again from the artefacts",
+    )

@@ -87,14 +87,26 @@ def _rewrite_rows(
         file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
         _flush(file)
     manifest = Manifest(
-        model=model, width=width, count=len(kept) + len(fids), fingerprint=f"{total:016x}", rows=name, ids="", index="",
-        factory="" if old is None else old.manifest.factory, trained_on=0 if old is None else old.manifest.trained_on,
+        model=model,
+        width=width,
+        count=len(kept) + len(fids),
+        fingerprint=f"{total:016x}",
+        rows=name,
+        ids="",
+        index="",
+        factory="" if old is None else old.manifest.factory,
+        trained_on=0 if old is None else old.manifest.trained_on,
     )
     return manifest, np.concatenate([kept, fids]).astype(np.int64)
 
 
 def _write_index(
-    folder: Path, manifest: Manifest, old: VectorIndex | None, all_fids: np.ndarray, fids: np.ndarray, rows: np.ndarray,
+    folder: Path,
+    manifest: Manifest,
+    old: VectorIndex | None,
+    all_fids: np.ndarray,
+    fids: np.ndarray,
+    rows: np.ndarray,
     remove: np.ndarray,
 ) -> Manifest:
     factory = factory_for(manifest.count)

@@ -38,8 +38,15 @@ PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pill
 def transcoder_config(folder: Path) -> TranscoderConfig:
     """How the demo's transcoders are trained."""
     return TranscoderConfig(
-        model=str(folder / MODEL_NAME), out=str(folder / TRANSCODERS_NAME), model_name=MODEL_NAME, steps=1500,
-        batch_tokens=1024, expansion=16, top_k=16, max_tokens=120_000, held_out_tokens=12_000,
+        model=str(folder / MODEL_NAME),
+        out=str(folder / TRANSCODERS_NAME),
+        model_name=MODEL_NAME,
+        steps=1500,
+        batch_tokens=1024,
+        expansion=16,
+        top_k=16,
+        max_tokens=120_000,
+        held_out_tokens=12_000,
     )
 
 

@@ -84,9 +84,7 @@ def put_shape(
     canvas.drawn.append(Drawn("shape", word, colour, _paste(canvas, _ink(rng, colour), mask, centre)))
 
 
-def put_planet(
-    canvas: Canvas, rng: np.random.Generator, name: str, diameter: int, centre: tuple[float, float]
-) -> None:
+def put_planet(canvas: Canvas, rng: np.random.Generator, name: str, diameter: int, centre: tuple[float, float]) -> None:
     """Paste a planet whose disc has about this diameter around (x, y)."""
     sprite = planet_sprite(name, 2 * (diameter // 2), TILTS[rng.integers(len(TILTS))])
     light = np.clip(sprite.colour * np.float32(rng.uniform(0.85, 1.12)), 0.0, 255.0)
@@ -99,9 +97,7 @@ def _ink(rng: np.random.Generator, colour: str) -> np.ndarray:
     return np.clip(np.asarray(COLOURS[colour], np.float32) + rng.uniform(-16.0, 16.0, 3).astype(np.float32), 0, 255)
 
 
-def _paste(
-    canvas: Canvas, ink: np.ndarray, mask: np.ndarray, centre: tuple[float, float]
-) -> tuple[int, int, int, int]:
+def _paste(canvas: Canvas, ink: np.ndarray, mask: np.ndarray, centre: tuple[float, float]) -> tuple[int, int, int, int]:
     """Blend ink through a mask centred at (x, y), moved where needed to stay inside; return the box it fills."""
     height, width = mask.shape
     left = int(min(max(0, round(centre[0] - width / 2)), max(0, SIDE - width)))

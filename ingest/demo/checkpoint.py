@@ -30,8 +30,13 @@ class Resumed:
 
 
 def save_checkpoint(
-    folder: Path, config: "RecipeConfig", model: nn.Module, sight: nn.Module, optimiser: torch.optim.Optimizer,
-    step: int, cpu_seconds: float,
+    folder: Path,
+    config: "RecipeConfig",
+    model: nn.Module,
+    sight: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    cpu_seconds: float,
 ) -> None:
     """Write weights, optimiser moments and the step."""
     tensors = dict(_weights(model, sight))

@@ -28,7 +28,10 @@ EVALUATION_STREAM = 1 << 40
 
 
 def accuracy(
-    model_dir: Path, per_task: int = 200, seed: int = 1, transcoders: Path | None = None,
+    model_dir: Path,
+    per_task: int = 200,
+    seed: int = 1,
+    transcoders: Path | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """One row per task: task, kind ('picture', 'text' or 'held_out'), n, correct, accuracy, stderr.

@@ -30,9 +30,12 @@ class Scene:
         """What is drawn under a soft token: the words of the objects whose box it touches, or background."""
         left, top = col * CELL, row * CELL
         words = [
-            str(thing["word"]) for thing in self.sample.truth.get("drawn", ())
-            if thing["box"][0] < left + CELL and thing["box"][2] > left
-            and thing["box"][1] < top + CELL and thing["box"][3] > top
+            str(thing["word"])
+            for thing in self.sample.truth.get("drawn", ())
+            if thing["box"][0] < left + CELL
+            and thing["box"][2] > left
+            and thing["box"][1] < top + CELL
+            and thing["box"][3] > top
         ]
         return " ".join(words) or "background"
 
@@ -48,7 +51,9 @@ def scenes() -> list[Scene]:
     for a, b, renderings in _SUMS:
         found += [Scene(f"sum-{a}-{b}-{letter}", draw("sum", rng, a=a, b=b)) for letter in "abcdef"[:renderings]]
     for planet, renderings in _PLANETS:
-        found += [Scene(f"moons-{planet}-{letter}", draw("moons", rng, planet=planet)) for letter in "abcd"[:renderings]]
+        found += [
+            Scene(f"moons-{planet}-{letter}", draw("moons", rng, planet=planet)) for letter in "abcd"[:renderings]
+        ]
     found.append(Scene("words-3-4", draw("text_sum", rng, a=3, b=4)))
     found.append(Scene("words-mars", draw("text_moons", rng, planet="mars")))
     return found
@@ -61,7 +66,12 @@ def write_scenes(folder: Path) -> tuple[Path, list[Scene]]:
     lines = []
     for scene in found:
         sample = scene.sample
-        line: dict[str, object] = {"prompt": sample.question, "task": sample.task, "concept": sample.concept, "expected": sample.answer}
+        line: dict[str, object] = {
+            "prompt": sample.question,
+            "task": sample.task,
+            "concept": sample.concept,
+            "expected": sample.answer,
+        }
         if sample.image is not None:
             name = f"pictures/{scene.slug}.png"
             sample.image.save(folder / name)

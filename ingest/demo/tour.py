@@ -76,14 +76,22 @@ def tour(home: Home, out: Path) -> None:
     for section in (_answers, _digits, _recurring, _planets, _duplicates):
         section(asked)
     _drawing(asked, out)
-    click.echo(f"\nAll of it took {perf_counter() - begin:.0f} s. The atlas is in {_relative(home.root)}. Look further:")
+    click.echo(
+        f"\nAll of it took {perf_counter() - begin:.0f} s. The atlas is in {_relative(home.root)}. Look further:"
+    )
     click.echo(f"{_INDENT}atlas list | atlas show {_MARS} | atlas ask --list | atlas sql 'SELECT ...'")
 
 
 def _request(prompts: Path) -> Request:
     return Request(
-        prompts=prompts, example=None, model=shipped("model"), transcoders=shipped("transcoders"), device="cpu",
-        precision="fp32", seed=0, settings=TraceSettings(),
+        prompts=prompts,
+        example=None,
+        model=shipped("model"),
+        transcoders=shipped("transcoders"),
+        device="cpu",
+        precision="fp32",
+        seed=0,
+        settings=TraceSettings(),
     )
 
 
@@ -91,11 +99,10 @@ def _answers(asked: Asked) -> None:
     _head("does it answer, and are the graphs right?", "atlas list")
     rows = asked.graphs.values()
     right = sum(bool(row["correct"]) for row in rows)
-    _say(f"{right} of {len(rows)} answers are right. A graph has {_mean(rows, 'n_nodes'):.0f} nodes and {_mean(rows, 'n_edges'):.0f} edges;")
-    _say(
-        f"replacement {_mean(rows, 'replacement'):.2f}, completeness {_mean(rows, 'completeness'):.2f}; every node's edges add up to it"
-        f" within {_power(max(row['worst_residue'] for row in rows))}."
-    )
+    nodes, edges = _mean(rows, "n_nodes"), _mean(rows, "n_edges")
+    _say(f"{right} of {len(rows)} answers are right. A graph has {nodes:.0f} nodes and {edges:.0f} edges;")
+    _say(f"replacement {_mean(rows, 'replacement'):.2f}, completeness {_mean(rows, 'completeness'):.2f};")
+    _say(f"every node's edges add up to it within {_power(max(row['worst_residue'] for row in rows))}.")
 
 
 def _digits(asked: Asked) -> None:
@@ -104,8 +111,13 @@ def _digits(asked: Asked) -> None:
     _table(
         ("feature", "fires on", "reads most from", "share carried", "speaks for"),
         (
-            (row["feature"], asked.place(row, _SUM), f"the {scene.thing_at(row['row'], row['col'])}",
-             f"{row['carried']:.4f}", row["answer"].strip() if row["net"] > 0 else f"not {row['answer'].strip()}")
+            (
+                row["feature"],
+                asked.place(row, _SUM),
+                f"the {scene.thing_at(row['row'], row['col'])}",
+                f"{row['carried']:.4f}",
+                row["answer"].strip() if row["net"] > 0 else f"not {row['answer'].strip()}",
+            )
             for row in asked.door.ask("image-to-logit", graph=_SUM).to_pylist()[:_ROWS]
         ),
     )
@@ -117,8 +129,12 @@ def _recurring(asked: Asked) -> None:
     _table(
         ("feature", "in 3 + 4", "in all graphs", "fires on"),
         (
-            (row["feature"], f"{row['graphs']} of {row['asked']}", f"{row['everywhere']} of {len(asked.graphs)}",
-             asked.places(row["feature"], "3+4"))
+            (
+                row["feature"],
+                f"{row['graphs']} of {row['asked']}",
+                f"{row['everywhere']} of {len(asked.graphs)}",
+                asked.places(row["feature"], "3+4"),
+            )
             for row in rows[:_ROWS]
         ),
     )
@@ -129,7 +145,10 @@ def _planets(asked: Asked) -> None:
     pair, same, other = (asked.alike(_MARS, slug) for slug in (_EARTH, _MARS_TOO, _SUM))
     rows = asked.door.ask("shared-features", a=_MARS, b=_EARTH).to_pylist()
     seen = sum(row["image_share"] > 0 for row in rows)
-    _say(f"Mars and Earth share {len(rows)} features (Jaccard {pair:.2f}), {seen} of them on the picture: asked alike, not drawn alike.")
+    _say(
+        f"Mars and Earth share {len(rows)} features (Jaccard {pair:.2f}), {seen} of them on the picture:"
+        " asked alike, not drawn alike."
+    )
     _say(f"Two pictures of Mars: Jaccard {same:.2f}. Mars and a sum: {other:.2f}.")
 
 
@@ -138,7 +157,13 @@ def _duplicates(asked: Asked) -> None:
     _table(
         ("feature", "and", "cosine", "one fires on", "the other on"),
         (
-            (row["feature_a"], row["feature_b"], f"{row['cosine']:.2f}", asked.places(row["feature_a"]), asked.places(row["feature_b"]))
+            (
+                row["feature_a"],
+                row["feature_b"],
+                f"{row['cosine']:.2f}",
+                asked.places(row["feature_a"]),
+                asked.places(row["feature_b"]),
+            )
             for row in asked.door.duplicates(cosine=_COSINE, modality="image").to_pylist()[:_ROWS]
         ),
     )

@@ -88,7 +88,8 @@ def _layer_run(model: Model, tape: Tape, number: int) -> LayerRun:
     sites, block = model.sites, model.layers[number]
     if (number, "pattern") not in tape:
         raise ModelError(
-            f"{model.identity.name}: layer {number} handed out no attention pattern", "eager attention",
+            f"{model.identity.name}: layer {number} handed out no attention pattern",
+            "eager attention",
             "Load it with load_model, and do not change its attention implementation afterwards",
         )
 

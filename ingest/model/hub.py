@@ -23,26 +23,54 @@ def hub_reason(name: str, error: BaseException) -> Reason | None:
         return any(isinstance(link, kinds) for link in chain)
 
     known: list[tuple[bool, Reason]] = [
-        (has(GatedRepoError), (
-            f"{name} is gated and no token opened it", "a Hugging Face token with access",
-            "Accept the licence on its page, then run `hf auth login` or set HF_TOKEN",
-        )),
-        (has(RevisionNotFoundError), (
-            f"{name} has no such revision", "a branch, tag or commit of it", "Check the revision",
-        )),
-        (has(RepositoryNotFoundError, HFValidationError), (
-            f"no repository {name} on the Hub", "a folder or a repository", "Check the name",
-        )),
-        (has(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError), (
-            f"{name} is not on this machine and the Hub cannot be reached", "a folder or a repository",
-            "Check the name and the network, unset HF_HUB_OFFLINE, or name a folder",
-        )),
-        (has(EntryNotFoundError), (
-            f"{name} lacks a file that is needed ({first_line(error)})", "a complete repository", "Check the name",
-        )),
-        (has(HfHubHTTPError), (
-            f"the Hub refused {name} ({first_line(error)})", "a repository that can be read", "Try again later",
-        )),
+        (
+            has(GatedRepoError),
+            (
+                f"{name} is gated and no token opened it",
+                "a Hugging Face token with access",
+                "Accept the licence on its page, then run `hf auth login` or set HF_TOKEN",
+            ),
+        ),
+        (
+            has(RevisionNotFoundError),
+            (
+                f"{name} has no such revision",
+                "a branch, tag or commit of it",
+                "Check the revision",
+            ),
+        ),
+        (
+            has(RepositoryNotFoundError, HFValidationError),
+            (
+                f"no repository {name} on the Hub",
+                "a folder or a repository",
+                "Check the name",
+            ),
+        ),
+        (
+            has(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError),
+            (
+                f"{name} is not on this machine and the Hub cannot be reached",
+                "a folder or a repository",
+                "Check the name and the network, unset HF_HUB_OFFLINE, or name a folder",
+            ),
+        ),
+        (
+            has(EntryNotFoundError),
+            (
+                f"{name} lacks a file that is needed ({first_line(error)})",
+                "a complete repository",
+                "Check the name",
+            ),
+        ),
+        (
+            has(HfHubHTTPError),
+            (
+                f"the Hub refused {name} ({first_line(error)})",
+                "a repository that can be read",
+                "Try again later",
+            ),
+        ),
     ]
     return next((reason for applies, reason in known if applies), None)
 

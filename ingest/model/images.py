@@ -37,7 +37,8 @@ def check_size(image: Image.Image, name: str) -> None:
     pixels = image.width * image.height
     if not 0 < pixels <= PIXEL_LIMIT:
         raise InputError(
-            f"{name} has {image.width} x {image.height} pixels", f"at most {PIXEL_LIMIT:,} pixels",
+            f"{name} has {image.width} x {image.height} pixels",
+            f"at most {PIXEL_LIMIT:,} pixels",
             "Scale it down first",
         )
 

@@ -67,7 +67,11 @@ class Inputs:
 
 
 def prepare(
-    model: Model, prompt: str, images: list[Image.Image], raw: bool = False, generate: int = 0,
+    model: Model,
+    prompt: str,
+    images: list[Image.Image],
+    raw: bool = False,
+    generate: int = 0,
 ) -> Inputs:
     """Make the inputs of one prompt; `generate` appends that many greedy tokens, fewer if the model ends its turn.
 
@@ -93,7 +97,8 @@ def _text(model: Model, prompt: str, n_images: int, raw: bool) -> str:
     marker = None if vision is None else str(getattr(model.tokenizer, vision.marker))
     if n_images and marker is None:
         raise InputError(
-            f"{n_images} pictures for {model.identity.name}, a text-only model", "a prompt without pictures",
+            f"{n_images} pictures for {model.identity.name}, a text-only model",
+            "a prompt without pictures",
             "Name a vision-language model with --model",
         )
     _check_no_soft_tokens(model, prompt)
@@ -103,7 +108,8 @@ def _text(model: Model, prompt: str, n_images: int, raw: bool) -> str:
     found = 0 if marker is None else prompt.count(marker)
     if found != n_images:
         raise InputError(
-            f"found {found} image markers ({marker}) and {n_images} pictures", "one marker for each picture",
+            f"found {found} image markers ({marker}) and {n_images} pictures",
+            "one marker for each picture",
             "Write the marker where each picture belongs, or leave out markers and turn tokens altogether",
         )
     if not prompt:
@@ -117,7 +123,8 @@ def _check_no_soft_tokens(model: Model, prompt: str) -> None:
     soft = model.tokenizer.convert_ids_to_tokens(model.facts.placeholder)
     if soft in prompt:
         raise InputError(
-            f"the prompt contains {soft}", "image markers only; the processor puts soft tokens in their place",
+            f"the prompt contains {soft}",
+            "image markers only; the processor puts soft tokens in their place",
             "Write one image marker for each picture",
         )
 
@@ -127,7 +134,8 @@ def _user_turn(model: Model, prompt: str, n_images: int) -> str:
         raise InputError("the prompt is empty", "a question", "Say something about the picture, or use --raw")
     if model.chat_template is None:
         raise InputError(
-            f"{model.identity.name} has no chat template", "a model tuned for chat, or a prompt used as it stands",
+            f"{model.identity.name} has no chat template",
+            "a model tuned for chat, or a prompt used as it stands",
             "Use --raw, with an image marker for each picture",
         )
     content = [{"type": "image"}] * n_images + [{"type": "text", "text": prompt}]
@@ -142,7 +150,10 @@ def _process(model: Model, text: str, images: list[Image.Image]) -> dict[str, Te
         found = model.tokenizer(text, return_tensors="pt", add_special_tokens=add_special)
     else:
         found = model.processor(
-            text=text, images=images or None, return_tensors="pt", add_special_tokens=add_special,
+            text=text,
+            images=images or None,
+            return_tensors="pt",
+            add_special_tokens=add_special,
             **(_crop_settings(model) if images else {}),
         )
     ids = found["input_ids"]
@@ -172,8 +183,12 @@ def greedy(model: Model, batch: dict[str, Tensor], count: int) -> Tensor:
     config = GenerationConfig(  # type: ignore[no-untyped-call]  # transformers has no types here
         # a soft token without a picture behind it would break the next forward pass
         suppress_tokens=None if placeholder is None else [placeholder],
-        max_new_tokens=count, do_sample=False, num_beams=1, use_cache=True,
-        eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id,
+        max_new_tokens=count,
+        do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        eos_token_id=own.eos_token_id,
+        bos_token_id=own.bos_token_id,
         pad_token_id=own.pad_token_id if own.pad_token_id is not None else 0,
     )
     with torch.no_grad(), precision_of(model):

@@ -23,7 +23,10 @@ from ingest.model.sites import Sites
 
 Precision = Literal["fp32", "fp64", "bf16", "tf32"]
 DTYPES: dict[str, torch.dtype] = {
-    "fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "tf32": torch.float32,
+    "fp32": torch.float32,
+    "fp64": torch.float64,
+    "bf16": torch.bfloat16,
+    "tf32": torch.float32,
 }
 """Weights' type per precision; tf32 keeps float32 weights and rounds the factors of products."""
 
@@ -153,7 +156,10 @@ class Model:
 
 
 def load_model(
-    name_or_dir: str, device: str = "cpu", precision: Precision = "fp32", revision: str | None = None,
+    name_or_dir: str,
+    device: str = "cpu",
+    precision: Precision = "fp32",
+    revision: str | None = None,
 ) -> Model:
     """Load a model folder or repository as it is. Raises ModelError if it cannot be used here."""
     if precision not in get_args(Precision):
@@ -186,7 +192,8 @@ def _device(name: str) -> torch.device:
         raise ModelError(f"device {name!r}", "cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelError(
-            f"device {name!r}, but PyTorch sees {torch.cuda.device_count()} GPUs", "a GPU that is there",
+            f"device {name!r}, but PyTorch sees {torch.cuda.device_count()} GPUs",
+            "a GPU that is there",
             "Use --device cpu, or install a PyTorch with CUDA",
         )
     return device
@@ -217,7 +224,8 @@ def _check_no_bias(model: Model) -> None:
         for path in (model.sites.value, model.sites.output):
             if getattr(block.get_submodule(path), "bias", None) is not None:
                 raise ModelError(
-                    f"{model.identity.name}: layer {number}, {path} has a bias", "projections without bias",
+                    f"{model.identity.name}: layer {number}, {path} has a bias",
+                    "projections without bias",
                     "Use a model with attention_bias false",
                 )
 

@@ -65,7 +65,8 @@ def _folder(name: str) -> Path | None:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelError(
-                f"{path} has no config.json", "a folder that save_pretrained wrote",
+                f"{path} has no config.json",
+                "a folder that save_pretrained wrote",
                 "Name the folder that holds config.json and model.safetensors",
             )
         return path
@@ -73,7 +74,9 @@ def _folder(name: str) -> Path | None:
         raise ModelError(f"{path} is a file", "a model folder or a repository such as google/gemma-3-4b-it")
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise ModelError(
-            f"no folder {name}", "a model folder, or a repository such as google/gemma-3-4b-it", "Check the path",
+            f"no folder {name}",
+            "a model folder, or a repository such as google/gemma-3-4b-it",
+            "Check the path",
         )
     return None
 
@@ -88,15 +91,24 @@ def _config(name: str, folder: Path | None, revision: str | None) -> Any:
 
 
 def _weights(
-    name: str, folder: Path | None, sites: Sites, dtype: torch.dtype, revision: str | None, device: torch.device,
+    name: str,
+    folder: Path | None,
+    sites: Sites,
+    dtype: torch.dtype,
+    revision: str | None,
+    device: torch.device,
 ) -> Any:
     import transformers
 
     auto = getattr(transformers, sites.auto_class)
     try:
         hf, report = auto.from_pretrained(
-            folder or name, revision=revision, dtype=dtype, attn_implementation="eager",
-            use_safetensors=True, output_loading_info=True,
+            folder or name,
+            revision=revision,
+            dtype=dtype,
+            attn_implementation="eager",
+            use_safetensors=True,
+            output_loading_info=True,
         )
         hf = hf.to(device)
     except torch.OutOfMemoryError as error:
@@ -108,7 +120,8 @@ def _weights(
     absent = sorted(report["missing_keys"])
     if absent:
         raise ModelError(
-            f"{name} lacks {len(absent)} weights, the first being {absent[0]}", "all weights of the model",
+            f"{name} lacks {len(absent)} weights, the first being {absent[0]}",
+            "all weights of the model",
             "Copy the folder again, with every model*.safetensors",
         )
     return hf.eval().requires_grad_(False)
@@ -135,7 +148,8 @@ def _check_processor(name: str, config: Any, processor: Any, tokenizer: Any, sit
     soft, expanded = getattr(config, sites.vision.soft_tokens), getattr(processor, "image_seq_length", None)
     if expanded is not None and expanded != soft:
         raise ModelError(
-            f"the processor of {name} writes {expanded} soft tokens for a picture", f"the model's {soft}",
+            f"the processor of {name} writes {expanded} soft tokens for a picture",
+            f"the model's {soft}",
             "Set image_seq_length in processor_config.json to mm_tokens_per_image of config.json",
         )
 
@@ -161,5 +175,6 @@ def _explain(name: str, what: str, error: BaseException) -> ModelError:
         return ModelError(*reason)
     return ModelError(
         f"the {what} of {name} cannot be read ({type(error).__name__}: {first_line(error)})",
-        "what save_pretrained wrote", "Copy or download the model again; weights must be safetensors",
+        "what save_pretrained wrote",
+        "Copy or download the model again; weights must be safetensors",
     )

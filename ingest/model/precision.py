@@ -39,7 +39,11 @@ class _KeepFloat64(TorchFunctionMode):
     """Turns a request for float32 from a float64 tensor into none."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None,
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
         given = args[0] if args else kwargs.get("input")

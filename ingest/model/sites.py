@@ -131,7 +131,8 @@ def sites_for(model_type: str, name: str) -> Sites:
     """The row for a `model_type`; `name` is the model's, for the message. Raises ModelError for an unknown one."""
     if model_type not in SITES:
         raise ModelError(
-            f"{name} is of type {model_type!r}", f"one of {supported_classes()}",
+            f"{name} is of type {model_type!r}",
+            f"one of {supported_classes()}",
             "Use such a model, or add a row to ingest/model/sites.py",
         )
     return SITES[model_type]

@@ -59,7 +59,10 @@ class HeatMaps:
 
 
 def heat_maps(
-    model: Model, inputs: Inputs, positions: list[int], settings: RolloutSettings | None = None,
+    model: Model,
+    inputs: Inputs,
+    positions: list[int],
+    settings: RolloutSettings | None = None,
 ) -> HeatMaps:
     """The maps of the soft tokens at these positions, in their order; each view goes through the tower alone.
 
@@ -74,7 +77,7 @@ def heat_maps(
     for view in sorted({position.view for position in soft if position.view is not None}):
         rows = [n for n, position in enumerate(soft) if position.view == view]
         cells = [_cell(model, soft[n]) for n in rows]
-        pixels = inputs.batch["pixel_values"][view:view + 1]
+        pixels = inputs.batch["pixel_values"][view : view + 1]
         with precision_of(model):
             maps = pooled_rollout(_mixing(model, pixels, used), _patches(model, cells))
             rollout[rows] = maps.to(rollout)
@@ -161,13 +164,14 @@ def _mixing(model: Model, pixels: Tensor, settings: RolloutSettings) -> list[Ten
     """[N, N] per layer of the last K; a layer's pattern is folded as it comes, so that only one is held."""
     vision = model.sites.vision
     assert vision is not None
-    layers = list(model.part(vision.tower_layers).children())[-settings.last_layers:]
+    layers = list(model.part(vision.tower_layers).children())[-settings.last_layers :]
     mixing: list[Tensor] = []
 
     def fold(_: nn.Module, __: Any, output: Any) -> None:
         if output[1] is None:
             raise ModelError(
-                f"the vision tower of {model.identity.name} handed out no attention", "eager attention",
+                f"the vision tower of {model.identity.name} handed out no attention",
+                "eager attention",
                 "Load it with load_model, and do not change its attention implementation afterwards",
             )
         mixing.append(layer_mixing(output[1][0].to(model.dtype), settings.head_share))

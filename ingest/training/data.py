@@ -65,7 +65,10 @@ def mlp_modules(hf: nn.Module) -> list[nn.Module]:
 
 
 def collect(
-    hf: nn.Module, batches: Iterable[Mapping[str, Tensor]], layers: Sequence[int], limit: int,
+    hf: nn.Module,
+    batches: Iterable[Mapping[str, Tensor]],
+    layers: Sequence[int],
+    limit: int,
     progress: Progress | None = None,
 ) -> MlpTokens:
     """Run batches through the model until ``limit`` positions are collected; raise InputError if there are too few."""
@@ -89,7 +92,8 @@ def collect(
             break
     if count < limit:
         raise InputError(
-            found=f"{count} positions in all prompts", expected=f"at least {limit}",
+            found=f"{count} positions in all prompts",
+            expected=f"at least {limit}",
             do="give more prompts, or ask for fewer tokens (max_tokens, held_out_tokens)",
         )
     return MlpTokens(

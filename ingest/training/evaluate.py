@@ -17,7 +17,11 @@ from ingest.transcoders.bank import load_bank
 
 
 def evaluate_set(
-    model: str | Path, transcoders: str | Path, batches: Batches, max_tokens: int = 12_000, device: str = "cpu",
+    model: str | Path,
+    transcoders: str | Path,
+    batches: Batches,
+    max_tokens: int = 12_000,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Rows layer, group ('all', 'image', 'last', 'text'), tokens, fvu, dead, squared_error, squared_spread.

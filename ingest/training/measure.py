@@ -30,9 +30,7 @@ def measure_layer(
 class _Measurement:
     """Squared errors and firing latents of one layer at every position."""
 
-    def __init__(
-        self, imitate: Callable[[Tensor], Imitation], features: int, layer: int, tokens: MlpTokens
-    ) -> None:
+    def __init__(self, imitate: Callable[[Tensor], Imitation], features: int, layer: int, tokens: MlpTokens) -> None:
         self.layer, self.features, self.groups = layer, features, tokens.groups
         self.targets = tokens.targets[layer]
         errors, fired = [], torch.zeros(len(GROUPS), features, dtype=torch.bool)

@@ -76,9 +76,7 @@ def train_transcoders(
     return _finish(aside, out, config, layers, n_layers)
 
 
-def fit_layer(
-    config: TranscoderConfig, layer: int, tokens: MlpTokens, progress: Progress | None = None
-) -> FittedLayer:
+def fit_layer(config: TranscoderConfig, layer: int, tokens: MlpTokens, progress: Progress | None = None) -> FittedLayer:
     """Fit one layer. Inputs and targets are standardised for the fit, and the scales folded back afterwards."""
     started = time.process_time()
     device = torch.device(config.device)
@@ -113,7 +111,9 @@ def fit_layer(
             mean = sum(losses[-50:]) / 50
             progress(step + 1, config.steps, f"layer={layer} left_over={mean:.4f} dead={len(dead) / len(quiet):.3f}")
     weights = LayerWeights(
-        (W_enc / scale_in.spread).detach(), (W_dec * scale_out.spread).detach(), b_enc.detach(),
+        (W_enc / scale_in.spread).detach(),
+        (W_dec * scale_out.spread).detach(),
+        b_enc.detach(),
         (b_dec * scale_out.spread).detach() + scale_out.mean.to(device),
     ).to(torch.device("cpu"))
     return FittedLayer(weights, sum(losses[-50:]) / len(losses[-50:]), time.process_time() - started)
@@ -179,7 +179,8 @@ def _begin(aside: Path, config: TranscoderConfig) -> None:
     content = json.dumps(asdict(config), sort_keys=True)
     if note.exists() and note.read_text() != content:
         raise InputError(
-            found=f"an unfinished set with other settings in {aside}", expected="the same settings",
+            found=f"an unfinished set with other settings in {aside}",
+            expected="the same settings",
             do=f"train with the old settings, or delete {aside}",
         )
     _write_text(note, content)

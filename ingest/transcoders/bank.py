@@ -28,7 +28,11 @@ class Bank:
     """A transcoder set: one transcoder for each layer of a model."""
 
     def __init__(
-        self, description: Description, device: torch.device, dtype: torch.dtype, resident_bytes: int = RESIDENT_BYTES,
+        self,
+        description: Description,
+        device: torch.device,
+        dtype: torch.dtype,
+        resident_bytes: int = RESIDENT_BYTES,
     ) -> None:
         self.description = description
         self.device = device
@@ -89,7 +93,7 @@ class Bank:
         """Pre-activations [T, F] of one layer, given what it reads [T, d]."""
         encoder, bias = self._encoder(layer), self._vector(layer, "b_enc").to(read)
         parts = [
-            torch.nn.functional.linear(read, rows.to(read), bias[start:start + _ROWS_AT_ONCE])
+            torch.nn.functional.linear(read, rows.to(read), bias[start : start + _ROWS_AT_ONCE])
             for start, rows in _chunks(encoder)
         ]
         found = torch.cat(parts, dim=-1)
@@ -165,12 +169,17 @@ class Bank:
         if not bool(torch.isfinite(read).all()):
             return TranscoderError(f"what layer {layer} reads holds NaN or infinity", "finite activations")
         return TranscoderError(
-            f"{self._file(layer).path}: {names} holds NaN or infinity", "finite weights", "Copy or train the set again",
+            f"{self._file(layer).path}: {names} holds NaN or infinity",
+            "finite weights",
+            "Copy or train the set again",
         )
 
 
 def load_bank(
-    source: str, model: Model | None = None, device: str | torch.device | None = None, dtype: torch.dtype | None = None,
+    source: str,
+    model: Model | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Bank:
     """Open a set: a folder or hf://org/repo[//sub][@rev]. With a model, check that it fits and follow its device and
     type; else CPU and float32. Raises TranscoderError."""
@@ -195,15 +204,17 @@ def _check_fits(description: Description, model: Model) -> None:
     name, facts, first = description.place.name, model.facts, description.layers[0]
     if first.width != facts.width:
         raise TranscoderError(
-            f"{first.path} has width {first.width}", f"{facts.width}, as {model.identity.name} has",
+            f"{first.path} has width {first.width}",
+            f"{facts.width}, as {model.identity.name} has",
             f"Name a set made for it; this one was made for {description.model_name or 'a model it does not name'}",
         )
     if len(description.layers) != facts.n_layers:
         raise TranscoderError(
-            f"{name} has {len(description.layers)} layers", f"{facts.n_layers}, as {model.identity.name} has",
+            f"{name} has {len(description.layers)} layers",
+            f"{facts.n_layers}, as {model.identity.name} has",
             "Copy the missing files, or name a set made for this model",
         )
 
 
 def _chunks(matrix: Tensor) -> list[tuple[int, Tensor]]:
-    return [(start, matrix[start:start + _ROWS_AT_ONCE]) for start in range(0, len(matrix), _ROWS_AT_ONCE)]
+    return [(start, matrix[start : start + _ROWS_AT_ONCE]) for start in range(0, len(matrix), _ROWS_AT_ONCE)]

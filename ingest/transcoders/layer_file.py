@@ -72,7 +72,8 @@ def open_layer(path: Path) -> LayerFile:
     """Read a file's header and check names, types and shapes. Raises TranscoderError."""
     if path.suffix != ".safetensors":
         raise TranscoderError(
-            f"{path} is not a safetensors file", "layer_{i}.safetensors; pickled files may run code",
+            f"{path} is not a safetensors file",
+            "layer_{i}.safetensors; pickled files may run code",
             "Convert it with safetensors.torch.save_file",
         )
     if not path.is_file():
@@ -84,7 +85,8 @@ def open_layer(path: Path) -> LayerFile:
         if absent:
             raise TranscoderError(
                 f"{path} has no {' and no '.join(absent)} (found {', '.join(sorted(keys)) or 'nothing'})",
-                "W_enc [F, d], W_dec [F, d], b_enc [F], b_dec [d]", "Rename its tensors, or name another set",
+                "W_enc [F, d], W_dec [F, d], b_enc [F], b_dec [d]",
+                "Rename its tensors, or name another set",
             )
         if "log_thresholds" in keys:
             raise TranscoderError(f"{path} holds log_thresholds", "thresholds under `threshold`", "Store exp of them")
@@ -100,7 +102,10 @@ def _check(path: Path, stored: dict[str, str], shapes: dict[str, tuple[int, ...]
             raise TranscoderError(f"{path}: {name} has shape {list(shapes[name])}", "a vector")
     latents, width = shapes["b_enc"][0], shapes["b_dec"][0]
     wanted: dict[str, tuple[int, ...]] = {
-        "W_enc": (latents, width), "W_dec": (latents, width), "W_skip": (width, width), "threshold": (latents,),
+        "W_enc": (latents, width),
+        "W_dec": (latents, width),
+        "W_skip": (width, width),
+        "threshold": (latents,),
     }
     for name in wanted.keys() & stored.keys():
         expected = wanted[name][::-1] if stored[name] in TRANSPOSED else wanted[name]
@@ -120,5 +125,7 @@ def _opened(path: Path) -> safe_open:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise TranscoderError(
-            f"{path} cannot be read ({error})", "a whole safetensors file", "Copy or download it again",
+            f"{path} cannot be read ({error})",
+            "a whole safetensors file",
+            "Copy or download it again",
         ) from error

@@ -68,7 +68,8 @@ def read_set(source: str) -> Description:
     kind = config.get("model_kind")
     if kind != "transcoder_set":
         raise TranscoderError(
-            f"{path}: model_kind is {kind!r}", "transcoder_set, one transcoder for each layer",
+            f"{path}: model_kind is {kind!r}",
+            "transcoder_set, one transcoder for each layer",
             "Name another set; cross-layer transcoders are not read yet",
         )
     files = _files(config, place)
@@ -92,10 +93,13 @@ def _read_config(path: Path) -> dict[str, Any]:
         if pickles:
             raise TranscoderError(
                 f"{path.parent} holds pickled weights ({pickles[0]}), which may run code",
-                "config.yaml and layer_{i}.safetensors", "Convert them with safetensors.torch.save_file",
+                "config.yaml and layer_{i}.safetensors",
+                "Convert them with safetensors.torch.save_file",
             )
         raise TranscoderError(
-            f"{path.parent} has no config.yaml", "config.yaml beside layer_{i}.safetensors", "Name the set's folder",
+            f"{path.parent} has no config.yaml",
+            "config.yaml beside layer_{i}.safetensors",
+            "Name the set's folder",
         )
     try:
         config = yaml.safe_load(path.read_text())
@@ -119,7 +123,8 @@ def _files(config: dict[str, Any], place: Place) -> list[FetchedFile]:
         pickles = sorted(p.name for p in place.folder.iterdir() if p.suffix in {".pt", ".pth", ".bin", ".pkl"})
         also = f", only {pickles[0]}, and pickled files may run code" if pickles else ""
         raise TranscoderError(
-            f"{place.folder} has no layer_*.safetensors{also}", "layer_0.safetensors and so on, one for each layer",
+            f"{place.folder} has no layer_*.safetensors{also}",
+            "layer_0.safetensors and so on, one for each layer",
             "Copy the files beside config.yaml, or convert them to safetensors",
         )
     names = {file.name for file in found}
@@ -127,7 +132,8 @@ def _files(config: dict[str, Any], place: Place) -> list[FetchedFile]:
     for file in ordered:
         if file.name not in names:
             raise TranscoderError(
-                f"{place.folder} has {len(found)} layer files and no {file.name}", f"layers 0 to {len(found) - 1}",
+                f"{place.folder} has {len(found)} layer files and no {file.name}",
+                f"layers 0 to {len(found) - 1}",
                 "Copy the missing file; sets of some layers only cannot explain a model",
             )
     return [FetchedFile(file, None) for file in ordered]
@@ -145,7 +151,8 @@ def _check_layer_list(config: dict[str, Any], path: Path, count: int) -> None:
         raise TranscoderError(f"{path}: `layers` is {listed!r:.80}", f"0 to {count - 1}, for {count} files")
     if total is not None and total != count:
         raise TranscoderError(
-            f"{path}: `num_model_layers` is {total!r}, for {count} files", "a file for each layer of the model",
+            f"{path}: `num_model_layers` is {total!r}, for {count} files",
+            "a file for each layer of the model",
             "Copy the missing files",
         )
 
@@ -161,7 +168,8 @@ def _rule(config: dict[str, Any], path: Path, layer: LayerFile) -> Rule:
         return ReLU()
     if named not in (None, "topk"):
         raise TranscoderError(
-            f"{path}: `activation` is {named!r}, and {layer.path} has no thresholds", "topk or relu, or thresholds",
+            f"{path}: `activation` is {named!r}, and {layer.path} has no thresholds",
+            "topk or relu, or thresholds",
         )
     if "top_k" in config or "k" in config:
         key = "top_k" if "top_k" in config else "k"

@@ -43,12 +43,14 @@ def find_set(source: str) -> Place:
     folder = Path(source).expanduser()
     if folder.is_file():
         raise TranscoderError(
-            f"{folder} is a file", "the folder that holds config.yaml and layer_{i}.safetensors",
+            f"{folder} is a file",
+            "the folder that holds config.yaml and layer_{i}.safetensors",
             "Name the folder; convert pickled files (.pt, .bin, .pkl) to safetensors first",
         )
     if not folder.is_dir():
         raise TranscoderError(
-            f"no folder {source}", "a folder, or hf://org/repo[//sub][@rev]",
+            f"no folder {source}",
+            "a folder, or hf://org/repo[//sub][@rev]",
             "Check the path, or write hf:// before it",
         )
     return Place(folder, folder.resolve().name, None)

@@ -186,8 +186,17 @@ def _moved(folder: Path) -> None:
     read_manifest(Home(folder.parents[3]), folder.name)
 
 
-@pytest.mark.parametrize("text", ["", "{", "3", '{"version": 1}', '{"version": 2, "slug": "a", "prompt": "b"}',
-                                  '{"version": 1, "slug": "a", "prompt": "b", "task": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "3",
+        '{"version": 1}',
+        '{"version": 2, "slug": "a", "prompt": "b"}',
+        '{"version": 1, "slug": "a", "prompt": "b", "task": 3}',
+    ],
+)
 def test_a_damaged_description_is_one_error(folder: Path, text: str) -> None:
     path = description_file(Home(folder.parents[3]), folder.name)
     path.write_text(text)
@@ -217,18 +226,30 @@ def changed(circuit: Circuit, table: str, column: str, row: int, value: object) 
 
 
 IMPOSSIBLE = [
-    ("edges", "target", 0, 10_000, "edges.target"), ("edges", "source", 3, -1, "edges.source"),
-    ("edges", "share", 0, 1.5, "edges.share"), ("edges", "share", 0, -0.1, "edges.share"),
-    ("incoming", "target", 0, 10_000, "incoming.target"), ("incoming", "kind", 0, "neuron?", "incoming.kind"),
-    ("incoming", "position", 0, 99, "incoming.position"), ("nodes", "kind", 1, "thing", "nodes.kind"),
-    ("nodes", "position", 1, 99, "nodes.position"), ("nodes", "layer", 0, 3, "nodes.layer"),
-    ("nodes", "layer", -1, 3, "nodes.layer"), ("nodes", "is_answer", 0, True, "nodes.is_answer"),
-    ("nodes", "probability", -1, 1.2, "nodes.probability"), ("positions", "position", 2, 7, "positions.position"),
-    ("positions", "modality", 2, "sound", "positions.modality"), ("positions", "image", 2, 4, "positions.image"),
-    ("activations", "layer", 0, 77, "activations.layer"), ("activations", "position", 0, -2, "activations.position"),
-    ("images", "image", 0, 3, "images.image"), ("images", "thumbnail", 0, "0" * 64, "images.thumbnail"),
-    ("thumbnails", "data", 0, b"other", "thumbnail"), ("heat_maps", "thumbnail", 0, "0" * 64, "heat_maps.thumbnail"),
-    ("heat_maps", "position", 0, 99, "heat_maps.position"), ("heat_maps", "name", 1, "rollout", "heat_maps"),
+    ("edges", "target", 0, 10_000, "edges.target"),
+    ("edges", "source", 3, -1, "edges.source"),
+    ("edges", "share", 0, 1.5, "edges.share"),
+    ("edges", "share", 0, -0.1, "edges.share"),
+    ("incoming", "target", 0, 10_000, "incoming.target"),
+    ("incoming", "kind", 0, "neuron?", "incoming.kind"),
+    ("incoming", "position", 0, 99, "incoming.position"),
+    ("nodes", "kind", 1, "thing", "nodes.kind"),
+    ("nodes", "position", 1, 99, "nodes.position"),
+    ("nodes", "layer", 0, 3, "nodes.layer"),
+    ("nodes", "layer", -1, 3, "nodes.layer"),
+    ("nodes", "is_answer", 0, True, "nodes.is_answer"),
+    ("nodes", "probability", -1, 1.2, "nodes.probability"),
+    ("positions", "position", 2, 7, "positions.position"),
+    ("positions", "modality", 2, "sound", "positions.modality"),
+    ("positions", "image", 2, 4, "positions.image"),
+    ("activations", "layer", 0, 77, "activations.layer"),
+    ("activations", "position", 0, -2, "activations.position"),
+    ("images", "image", 0, 3, "images.image"),
+    ("images", "thumbnail", 0, "0" * 64, "images.thumbnail"),
+    ("thumbnails", "data", 0, b"other", "thumbnail"),
+    ("heat_maps", "thumbnail", 0, "0" * 64, "heat_maps.thumbnail"),
+    ("heat_maps", "position", 0, 99, "heat_maps.position"),
+    ("heat_maps", "name", 1, "rollout", "heat_maps"),
     ("heat_maps", "values", 0, np.zeros(3, np.float32), "heat map 0"),
     ("heat_maps", "values", 0, np.full(64, np.inf, np.float32), "heat map 0"),
 ]
@@ -270,15 +291,23 @@ def test_an_id_that_is_not_the_hash_of_the_identity_is_refused(tmp_path: Path) -
 def test_vectors_must_cover_the_features_kept(tmp_path: Path) -> None:
     circuit = make_circuit()
     assert circuit.vectors is not None
-    short = dataclasses.replace(circuit.vectors, **{
-        name: getattr(circuit.vectors, name)[1:] for name in ("layer", "index", "decoder", "encoder")
-    })
+    short = dataclasses.replace(
+        circuit.vectors,
+        **{name: getattr(circuit.vectors, name)[1:] for name in ("layer", "index", "decoder", "encoder")},
+    )
     with pytest.raises(ArtefactError, match="without a row in vectors"):
         write_circuit(open_home(tmp_path / "h", create=True), dataclasses.replace(circuit, vectors=short))
 
 
-@pytest.mark.parametrize("broken", [{"scores": {"replacement": float("nan")}}, {"provenance": {"when": object()}},
-                                    {"provenance": {"seconds": float("inf")}}, {"foreign": {"x": float("nan")}}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"scores": {"replacement": float("nan")}},
+        {"provenance": {"when": object()}},
+        {"provenance": {"seconds": float("inf")}},
+        {"foreign": {"x": float("nan")}},
+    ],
+)
 def test_what_json_cannot_say_is_refused(tmp_path: Path, broken: dict[str, Any]) -> None:
     home = open_home(tmp_path / "h", create=True)
     with pytest.raises(ArtefactError):

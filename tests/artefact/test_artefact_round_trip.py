@@ -66,8 +66,13 @@ def assert_columns_equal(a: Columns, b: Columns) -> None:
 
 @settings(max_examples=40)
 @given(
-    seed=st.integers(0, 10_000), n_features=st.integers(0, 60), with_images=st.booleans(), partial=st.booleans(),
-    labels=st.booleans(), n_layers=st.integers(1, 6), n_text=st.integers(1, 12),
+    seed=st.integers(0, 10_000),
+    n_features=st.integers(0, 60),
+    with_images=st.booleans(),
+    partial=st.booleans(),
+    labels=st.booleans(),
+    n_layers=st.integers(1, 6),
+    n_text=st.integers(1, 12),
 )
 def test_a_circuit_comes_back_as_it_was(tmp_path_factory, **arguments) -> None:
     home = open_home(tmp_path_factory.mktemp("home") / "h", create=True)
@@ -92,8 +97,13 @@ class Everything(Columns):
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)  # no lone surrogates: they are not Unicode text
 _ROW = st.tuples(
-    st.integers(-(2**15), 2**15 - 1), st.integers(-1, 2**62), st.floats(allow_infinity=False),
-    st.floats(width=32, allow_nan=False, allow_infinity=False), st.booleans(), st.none() | _TEXT, st.binary(max_size=8),
+    st.integers(-(2**15), 2**15 - 1),
+    st.integers(-1, 2**62),
+    st.floats(allow_infinity=False),
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none() | _TEXT,
+    st.binary(max_size=8),
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=4),
 )
 
@@ -224,10 +234,17 @@ def test_only_things_of_dead_processes_are_swept(home: Home) -> None:
     mine = aside(home, "graph")
     mine.mkdir()
     dead = subprocess.run(
-        [sys.executable, "-c",
-         "import sys; from atlas.config import Home; from pathlib import Path; from atlas.artefact.aside import aside;"
-         "p = aside(Home(Path(sys.argv[1])), 'graph'); p.mkdir(); (p / 'x').touch(); print(p)", str(home.root)],
-        capture_output=True, text=True, check=True,
+        [
+            sys.executable,
+            "-c",
+            "import sys; from atlas.config import Home; from pathlib import Path;"
+            " from atlas.artefact.aside import aside;"
+            "p = aside(Home(Path(sys.argv[1])), 'graph'); p.mkdir(); (p / 'x').touch(); print(p)",
+            str(home.root),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     elsewhere = home.tmp / "graph.other-host.1.abcdef01"
     elsewhere.mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.artefact.failures import append_failure, read_failures
+from atlas.artefact.failures import append_failure, read_failures, settle_failure
 from atlas.artefact.format import description_file
 from atlas.artefact.ledger import Ledger
 from atlas.artefact.names import find_graph
@@ -86,13 +86,28 @@ def test_a_damaged_line_is_an_error_and_never_a_new_number(home: Home, line: str
 
 def test_failures_are_appended_and_a_torn_line_is_healed(home: Home) -> None:
     assert read_failures(home) == []
-    first = append_failure(home, "ingest", "prompts.jsonl:17", "what\nis this", "not JSON. Expected one object")
+    append_failure(home, "ingest", "prompts.jsonl:17", "what\nis this", "not JSON. Expected one object")
     with (home.artefacts / "failures.jsonl").open("a") as file:
         file.write('{"time": "2')
-    assert read_failures(home) == [first]
-    second = append_failure(home, job="import", source="g.json", prompt=None, reason="ünreadable")
-    assert read_failures(home) == [first, second]
-    assert second.as_row()["source"] == "g.json"
+    first = read_failures(home)
+    assert [(failure.number, failure.prompt) for failure in first] == [(1, "what\nis this")]
+    append_failure(home, job="import", source="g.json", prompt=None, reason="ünreadable")
+    second = read_failures(home)
+    assert second[:1] == first
+    assert second[1].as_row()["source"] == "g.json"
+
+
+def test_a_failure_counts_once_a_source_until_it_is_settled(home: Home) -> None:
+    for source, reason in (("p.jsonl:1", "a"), ("p.jsonl:2", "b"), ("p.jsonl:1", "c")):
+        append_failure(home, "ingest", source, None, reason)
+    assert [(failure.source, failure.reason) for failure in read_failures(home)] == [
+        ("p.jsonl:2", "b"),
+        ("p.jsonl:1", "c"),
+    ]
+    settle_failure(home, "p.jsonl:1")
+    assert [failure.number for failure in read_failures(home)] == [2]
+    append_failure(home, "ingest", "p.jsonl:1", None, "d")
+    assert [failure.number for failure in read_failures(home)] == [2, 5]
 
 
 def test_a_graph_is_found_by_id_prefix_or_slug(home: Home) -> None:

@@ -27,7 +27,10 @@ def test_collator_equals_the_processor(processor, tasks):
 
     images = None if samples[0].image is None else [[sample.image] for sample in samples]
     slow = processor(
-        text=[_prompt(processor, sample) for sample in samples], images=images, padding=True, return_tensors="pt",
+        text=[_prompt(processor, sample) for sample in samples],
+        images=images,
+        padding=True,
+        return_tensors="pt",
         add_special_tokens=False,
     )
 
@@ -38,8 +41,13 @@ def test_collator_equals_the_processor(processor, tasks):
 
 def test_labels_are_the_answer_and_the_end_of_the_turn():
     ids = vocabulary()
-    batch = collate([draw_pixels("read", np.random.default_rng(0), a=3, b=4),
-                     draw_pixels("moons", np.random.default_rng(0), planet="mars")], answers=True)
+    batch = collate(
+        [
+            draw_pixels("read", np.random.default_rng(0), a=3, b=4),
+            draw_pixels("moons", np.random.default_rng(0), planet="mars"),
+        ],
+        answers=True,
+    )
 
     labelled = [[label for label in row if label != IGNORED] for row in batch.answered().tolist()]
 

@@ -11,8 +11,16 @@ from atlas.errors import InputError
 from ingest.demo.recipe import RecipeConfig, learning_rate, train_demo
 
 SMALL = RecipeConfig(
-    vision_steps=2, joint_steps=2, warmup_steps=2, mosaics_a=2, pictures_a=2, mosaics_b=2, pictures_b=2, texts=4,
-    checkpoint_every=1, report_every=1,
+    vision_steps=2,
+    joint_steps=2,
+    warmup_steps=2,
+    mosaics_a=2,
+    pictures_a=2,
+    mosaics_b=2,
+    pictures_b=2,
+    texts=4,
+    checkpoint_every=1,
+    report_every=1,
 )
 
 

@@ -17,7 +17,10 @@ def test_one_seed_draws_one_sample(task):
     other = draw(task, np.random.default_rng(6))
 
     assert (once.question, once.answer, once.concept, once.truth) == (
-        again.question, again.answer, again.concept, again.truth
+        again.question,
+        again.answer,
+        again.concept,
+        again.truth,
     )
     if once.image is None:
         assert task in TEXT_TASKS
@@ -96,7 +99,8 @@ def test_held_out_pairs_never_appear_as_pictures_in_training():
         seen |= {(sample.truth["planet"], sample.task) for sample in questions(of_planets, 16, rng)}
         read |= {
             (sample.truth["planet"], sample.task.removeprefix("text_"))
-            for sample in questions(TEXT_WEIGHTS, 40, rng) if "planet" in sample.truth
+            for sample in questions(TEXT_WEIGHTS, 40, rng)
+            if "planet" in sample.truth
         }
 
     every_pair = {(planet, task) for planet in PLANETS for task in ("planet", "moons", "order", "planet_colour")}
@@ -106,8 +110,12 @@ def test_held_out_pairs_never_appear_as_pictures_in_training():
 
 
 def test_held_out_pairs_never_appear_as_pictures_for_the_transcoders():
-    allowed = {answer for planet, fact in ((name, vars(planet)) for name, planet in PLANETS.items())
-               for answer in [fact["order"]] if (planet, "order") not in HELD_OUT}
+    allowed = {
+        answer
+        for planet, fact in ((name, vars(planet)) for name, planet in PLANETS.items())
+        for answer in [fact["order"]]
+        if (planet, "order") not in HELD_OUT
+    }
     drawn = {draw("order", np.random.default_rng(seed)).answer for seed in range(200)}
 
     assert drawn == allowed

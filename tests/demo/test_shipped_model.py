@@ -83,7 +83,12 @@ def test_standard_errors_are_binomial(fresh):
 
 
 def test_the_transcoders_imitate_as_the_report_says(report):
-    rows = evaluate_set(ASSETS / "circuit-atlas-demo", ASSETS / "circuit-atlas-demo-plt-16x", world_batches(200, seed=FRESH_SEED), max_tokens=3000)
+    rows = evaluate_set(
+        ASSETS / "circuit-atlas-demo",
+        ASSETS / "circuit-atlas-demo-plt-16x",
+        world_batches(200, seed=FRESH_SEED),
+        max_tokens=3000,
+    )
 
     assert load_bank(str(ASSETS / "circuit-atlas-demo-plt-16x")).n_layers == 6
     for row, shipped in zip(rows, report["transcoders"], strict=True):

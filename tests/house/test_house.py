@@ -18,7 +18,11 @@ HEAVY = ("torch", "transformers", "duckdb", "faiss", "pyarrow", "numpy", "sqlalc
 
 def _loaded_by(*arguments: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "atlas", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-X", "importtime", "-m", "atlas", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
 
@@ -65,15 +69,28 @@ def test_the_wheel_holds_everything(tmp_path: Path) -> None:
     wheel = zipfile.ZipFile(tmp_path / done.stdout.split()[-1])
     names = set(wheel.namelist())
     tracked = subprocess.run(
-        ["git", "ls-files", "atlas", "ingest", "query", "migrations"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "atlas", "ingest", "query", "migrations"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     assert set(tracked) <= names
     wheel.extractall(tmp_path / "installed")
     outside = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); import atlas; from atlas.cli import main;"
-         "assert atlas.__file__.startswith(sys.argv[1]); main(['import', sys.argv[2], '--home', sys.argv[3]])",
-         str(tmp_path / "installed"), str(_small_graph(tmp_path)), str(tmp_path / "home")],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.path.insert(0, sys.argv[1]); import atlas; from atlas.cli import main;"
+            "assert atlas.__file__.startswith(sys.argv[1]); main(['import', sys.argv[2], '--home', sys.argv[3]])",
+            str(tmp_path / "installed"),
+            str(_small_graph(tmp_path)),
+            str(tmp_path / "home"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert outside.returncode == 0, outside.stderr
 
@@ -81,14 +98,34 @@ def test_the_wheel_holds_everything(tmp_path: Path) -> None:
 def _small_graph(folder: Path) -> Path:
     import json
 
-    node = {"feature": None, "clerp": "", "jsNodeId": "x", "token_prob": 0.0, "is_target_logit": False, "influence": 0.5}
+    node = {
+        "feature": None,
+        "clerp": "",
+        "jsNodeId": "x",
+        "token_prob": 0.0,
+        "is_target_logit": False,
+        "influence": 0.5,
+    }
     nodes = [
         node | {"node_id": "E_5_0", "layer": "E", "ctx_idx": 0, "feature_type": "embedding"},
-        node | {"node_id": "0_7_0", "layer": "0", "ctx_idx": 0, "feature_type": "cross layer transcoder", "feature": 35},
-        node | {"node_id": "3_9_0", "layer": "3", "ctx_idx": 0, "feature_type": "logit", "feature": 9,
-                "clerp": 'Output " five" (p=0.9)', "token_prob": 0.9, "is_target_logit": True},
+        node
+        | {"node_id": "0_7_0", "layer": "0", "ctx_idx": 0, "feature_type": "cross layer transcoder", "feature": 35},
+        node
+        | {
+            "node_id": "3_9_0",
+            "layer": "3",
+            "ctx_idx": 0,
+            "feature_type": "logit",
+            "feature": 9,
+            "clerp": 'Output " five" (p=0.9)',
+            "token_prob": 0.9,
+            "is_target_logit": True,
+        },
     ]
-    links = [{"source": "E_5_0", "target": "0_7_0", "weight": 1.5}, {"source": "0_7_0", "target": "3_9_0", "weight": -0.5}]
+    links = [
+        {"source": "E_5_0", "target": "0_7_0", "weight": 1.5},
+        {"source": "0_7_0", "target": "3_9_0", "weight": -0.5},
+    ]
     metadata = {"slug": "small", "scan": "org/set", "prompt": "two", "prompt_tokens": ["two"], "schema_version": 1}
     path = folder / "small.json"
     path.write_text(json.dumps({"metadata": metadata, "qParams": {}, "nodes": nodes, "links": links}))

@@ -32,8 +32,13 @@ def atlas(*arguments: str | Path, cwd: Path) -> Outcome:
     """Run `atlas` in a process of its own."""
     environment = {**os.environ, "COLUMNS": "120"}
     done = subprocess.run(
-        [sys.executable, "-m", "atlas", *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True,
-        timeout=200, check=False,
+        [sys.executable, "-m", "atlas", *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 

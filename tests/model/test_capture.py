@@ -152,7 +152,7 @@ def test_windows_and_image_blocks_are_in_the_patterns() -> None:
     later, far = index[None, :] > index[:, None], index[:, None] - index[None, :] >= window
     same_image = torch.zeros_like(later)
     for block in blocks:
-        same_image[block[0]:block[-1] + 1, block[0]:block[-1] + 1] = True
+        same_image[block[0] : block[-1] + 1, block[0] : block[-1] + 1] = True
 
     layers = run(model, inputs).layers
 
@@ -171,8 +171,8 @@ def test_token_types_matter() -> None:
     with_types, without = run(model, inputs), run(model, causal)
 
     first = next(p.index for p in inputs.positions if p.modality == "image")
-    assert with_types.layers[2].pattern[:, first, first + 1:].sum() > 0
-    assert without.layers[2].pattern[:, first, first + 1:].sum() == 0
+    assert with_types.layers[2].pattern[:, first, first + 1 :].sum() > 0
+    assert without.layers[2].pattern[:, first, first + 1 :].sum() == 0
     assert (with_types.logits - without.logits).abs().max() > 1e-3
 
 

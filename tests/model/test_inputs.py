@@ -20,7 +20,10 @@ def test_a_plain_prompt_is_one_user_turn_with_pictures_first() -> None:
     model = tiny_model()
     content = [{"type": "image", "image": picture(0)}, {"type": "text", "text": "what is red ?"}]
     theirs = model.processor.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=True, return_dict=True, return_tensors="pt",
+        [{"role": "user", "content": content}],
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
         add_generation_prompt=True,
     )
 
@@ -31,11 +34,14 @@ def test_a_plain_prompt_is_one_user_turn_with_pictures_first() -> None:
     assert torch.equal(ours["pixel_values"], theirs["pixel_values"])
 
 
-@pytest.mark.parametrize("prompt", [
-    f"{MARKER} what is red ?",
-    f"<bos><start_of_turn>user\n{MARKER}what ?<end_of_turn>\n<start_of_turn>model\n",
-    f"what {MARKER} is",
-])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        f"{MARKER} what is red ?",
+        f"<bos><start_of_turn>user\n{MARKER}what ?<end_of_turn>\n<start_of_turn>model\n",
+        f"what {MARKER} is",
+    ],
+)
 def test_a_prompt_with_markers_is_used_as_it_stands(prompt: str) -> None:
     model = tiny_model()
 
@@ -57,15 +63,18 @@ def test_turn_tokens_alone_make_a_prompt_verbatim_and_raw_does_too() -> None:
     assert [p.text for p in raw.positions] == ["<bos>", "what", "is", "red"]
 
 
-@pytest.mark.parametrize(("prompt", "count", "raw", "found"), [
-    (f"{MARKER} what", 2, False, "found 1 image markers (<start_of_image>) and 2 pictures"),
-    (f"{MARKER} what {MARKER}", 1, False, "found 2 image markers (<start_of_image>) and 1 pictures"),
-    ("what", 1, True, "found 0 image markers (<start_of_image>) and 1 pictures"),
-    (f"what {MARKER}", 0, True, "found 1 image markers (<start_of_image>) and 0 pictures"),
-    ("<start_of_turn>user what", 1, False, "found 0 image markers (<start_of_image>) and 1 pictures"),
-    ("what <image_soft_token>", 0, False, "the prompt contains <image_soft_token>"),
-    ("  ", 1, False, "the prompt is empty"),
-])
+@pytest.mark.parametrize(
+    ("prompt", "count", "raw", "found"),
+    [
+        (f"{MARKER} what", 2, False, "found 1 image markers (<start_of_image>) and 2 pictures"),
+        (f"{MARKER} what {MARKER}", 1, False, "found 2 image markers (<start_of_image>) and 1 pictures"),
+        ("what", 1, True, "found 0 image markers (<start_of_image>) and 1 pictures"),
+        (f"what {MARKER}", 0, True, "found 1 image markers (<start_of_image>) and 0 pictures"),
+        ("<start_of_turn>user what", 1, False, "found 0 image markers (<start_of_image>) and 1 pictures"),
+        ("what <image_soft_token>", 0, False, "the prompt contains <image_soft_token>"),
+        ("  ", 1, False, "the prompt is empty"),
+    ],
+)
 def test_prompts_that_do_not_fit_their_pictures_are_refused(prompt: str, count: int, raw: bool, found: str) -> None:
     with pytest.raises(InputError) as caught:
         prepare(tiny_model(), prompt, [picture(n) for n in range(count)], raw=raw)
@@ -129,8 +138,8 @@ def test_generated_tokens_are_the_greedy_ones(count: int) -> None:
     ids = inputs.token_ids
     with torch.no_grad():
         greedy = model.hf(**inputs.batch).logits[0].argmax(-1)
-    assert torch.equal(greedy[inputs.prompt_length - 1:-1], ids[inputs.prompt_length:])
-    assert {p.modality for p in inputs.positions[inputs.prompt_length:]} == {"text"}
+    assert torch.equal(greedy[inputs.prompt_length - 1 : -1], ids[inputs.prompt_length :])
+    assert {p.modality for p in inputs.positions[inputs.prompt_length :]} == {"text"}
 
 
 def test_pictures_open_upright_and_in_rgb(tmp_path: Path) -> None:
@@ -160,8 +169,12 @@ def test_files_that_are_no_pictures_are_refused_by_name(tmp_path: Path, monkeypa
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:120])
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     wanted = {
-        "text.png": "is not a picture", "empty.png": "is not a picture", "half.png": "is damaged",
-        "bomb.png": "pixels", "none.png": "no file", "": "is a folder",
+        "text.png": "is not a picture",
+        "empty.png": "is not a picture",
+        "half.png": "is damaged",
+        "bomb.png": "pixels",
+        "none.png": "no file",
+        "": "is a folder",
     }
     for name, words in wanted.items():
         with pytest.raises(InputError, match=words) as caught:

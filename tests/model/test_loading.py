@@ -81,8 +81,10 @@ def test_what_is_no_model_folder_is_refused(folder: Path, tmp_path: Path) -> Non
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     cases = {
-        str(tmp_path / "absent"): "no folder", str(tmp_path / "empty"): "has no config.json",
-        str(tmp_path / "file"): "is a file", "./nowhere/at/all": "no folder",
+        str(tmp_path / "absent"): "no folder",
+        str(tmp_path / "empty"): "has no config.json",
+        str(tmp_path / "file"): "is a file",
+        "./nowhere/at/all": "no folder",
         "nobody/nothing-of-this-name": "nobody/nothing-of-this-name is not on this machine and the Hub cannot",
     }
     for name, words in cases.items():
@@ -116,9 +118,12 @@ def test_damaged_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     settings = json.loads((soft / "processor_config.json").read_text())
     (soft / "processor_config.json").write_text(json.dumps({**settings, "image_seq_length": 256}))
     words = {
-        broken: "config.json of .* cannot be read", no_weights: "weights of .* cannot be read",
-        half: "weights of .* cannot be read", absent: "lacks 1 weights, the first being .*q_proj",
-        reshaped: "weights of .* cannot be read", no_processor: "processor",
+        broken: "config.json of .* cannot be read",
+        no_weights: "weights of .* cannot be read",
+        half: "weights of .* cannot be read",
+        absent: "lacks 1 weights, the first being .*q_proj",
+        reshaped: "weights of .* cannot be read",
+        no_processor: "processor",
         soft: "writes 256 soft tokens for a picture. Expected the model's 9",
     }
     for path, text in words.items():
@@ -130,8 +135,14 @@ def test_projections_with_a_bias_are_refused(tmp_path: Path) -> None:
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     config = Gemma3TextConfig(
-        vocab_size=44, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, attention_bias=True,
+        vocab_size=44,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        attention_bias=True,
     )
     Gemma3ForCausalLM(config).save_pretrained(tmp_path)
     tiny_model(vision=False).tokenizer.save_pretrained(tmp_path)
@@ -142,8 +153,10 @@ def test_projections_with_a_bias_are_refused(tmp_path: Path) -> None:
 
 def test_places_and_precisions_that_are_not_there_are_refused(folder: Path) -> None:
     for options, words in (
-        ({"precision": "fp8"}, "precision 'fp8'"), ({"device": "warp"}, "device 'warp'"),
-        ({"precision": "tf32"}, "precision tf32 on cpu"), ({"device": "cuda:99"}, "PyTorch sees"),
+        ({"precision": "fp8"}, "precision 'fp8'"),
+        ({"device": "warp"}, "device 'warp'"),
+        ({"precision": "tf32"}, "precision tf32 on cpu"),
+        ({"device": "cuda:99"}, "PyTorch sees"),
     ):
         with pytest.raises(ModelError, match=words):
             load_model(str(folder), **options)

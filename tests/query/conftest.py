@@ -17,8 +17,18 @@ def circuits() -> list[Circuit]:
     traced = [make_circuit(seed=i, slug=f"planet-{i}", task="sum" if i % 2 else "colour", **small) for i in range(4)]
     other = make_circuit(seed=7, slug="planet-3", transcoders="set-b", **small)
     imported = [
-        as_import(make_circuit(seed=i, slug=f"import-{i}", transcoders="set-c", partial=True, with_images=False,
-                               labels=True, expected=None, **small))
+        as_import(
+            make_circuit(
+                seed=i,
+                slug=f"import-{i}",
+                transcoders="set-c",
+                partial=True,
+                with_images=False,
+                labels=True,
+                expected=None,
+                **small,
+            )
+        )
         for i in (8, 9)
     ]
     return [*traced, other, *imported]

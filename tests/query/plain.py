@@ -62,10 +62,19 @@ class Plain:
 
 def feature_occurrences(graphs: list[Plain], feature: str, set_name: str, task: Any, modality: Any) -> list[Row]:
     return [
-        {"graph": graph.circuit.id, "position": node["position"], "token": node["place"]["text"],
-         "modality": node["place"]["modality"], "row": node["place"]["row"], "col": node["place"]["col"],
-         "activation": node["activation"], "influence": node["influence"], "cumulative": node["cumulative"]}
-        for graph in graphs if graph.circuit.transcoders == set_name and graph.in_group(task, None)
+        {
+            "graph": graph.circuit.id,
+            "position": node["position"],
+            "token": node["place"]["text"],
+            "modality": node["place"]["modality"],
+            "row": node["place"]["row"],
+            "col": node["place"]["col"],
+            "activation": node["activation"],
+            "influence": node["influence"],
+            "cumulative": node["cumulative"],
+        }
+        for graph in graphs
+        if graph.circuit.transcoders == set_name and graph.in_group(task, None)
         for node in graph.features(modality).get(feature, [])
     ]
 
@@ -84,14 +93,20 @@ def recurring_features(graphs: list[Plain], task: Any, concept: Any, modality: A
             rarity = math.log(1 + len(of_set) / everywhere)
             known = [sum(n["influence"] for n in nodes) for nodes in kept if nodes[0]["influence"] is not None]
             every = [node for nodes in kept for node in nodes]
-            rows.append({
-                "set_name": set_name, "feature": feature, "graphs": len(kept), "asked": len(asked),
-                "everywhere": everywhere, "score": len(kept) / len(asked) * rarity,
-                "mean_share": mean([sum(n["part"] for n in nodes) for nodes in kept]),
-                "mean_influence": mean(known) if known else None,
-                "mean_activation": mean([max(n["activation"] for n in nodes) for nodes in kept]),
-                "image_share": mean([n["place"]["modality"] == "image" for n in every]),
-            })
+            rows.append(
+                {
+                    "set_name": set_name,
+                    "feature": feature,
+                    "graphs": len(kept),
+                    "asked": len(asked),
+                    "everywhere": everywhere,
+                    "score": len(kept) / len(asked) * rarity,
+                    "mean_share": mean([sum(n["part"] for n in nodes) for nodes in kept]),
+                    "mean_influence": mean(known) if known else None,
+                    "mean_activation": mean([max(n["activation"] for n in nodes) for nodes in kept]),
+                    "image_share": mean([n["place"]["modality"] == "image" for n in every]),
+                }
+            )
     return rows
 
 
@@ -113,14 +128,20 @@ def recurring_edges(graphs: list[Plain], task: Any, min_graphs: int, min_share: 
         for sign in (1, -1):
             same = [edges for own, edges in found if own == sign]
             if len(same) >= min_graphs:
-                rows.append({
-                    "set_name": set_name, "source": source_name, "target": target_name, "sign": sign,
-                    "graphs": len(same), "opposed": sum(own == -sign for own, _ in found),
-                    "mean_share": mean([mean([e["share"] for e in edges]) for edges in same]),
-                    "max_share": max(e["share"] for edges in same for e in edges),
-                    "mean_weight": mean([sum(e["weight"] for e in edges) for edges in same]),
-                    "edges": sum(len(edges) for edges in same),
-                })
+                rows.append(
+                    {
+                        "set_name": set_name,
+                        "source": source_name,
+                        "target": target_name,
+                        "sign": sign,
+                        "graphs": len(same),
+                        "opposed": sum(own == -sign for own, _ in found),
+                        "mean_share": mean([mean([e["share"] for e in edges]) for edges in same]),
+                        "max_share": max(e["share"] for edges in same for e in edges),
+                        "mean_weight": mean([sum(e["weight"] for e in edges) for edges in same]),
+                        "edges": sum(len(edges) for edges in same),
+                    }
+                )
     return rows
 
 
@@ -132,7 +153,8 @@ def shared_features(a: Plain, b: Plain) -> list[Row]:
         for side, nodes in (("a", ours[feature]), ("b", theirs[feature])):
             known = [n["influence"] for n in nodes if n["influence"] is not None]
             row |= {
-                f"share_{side}": sum(n["part"] for n in nodes), f"influence_{side}": sum(known) if known else None,
+                f"share_{side}": sum(n["part"] for n in nodes),
+                f"influence_{side}": sum(known) if known else None,
                 f"activation_{side}": max(n["activation"] for n in nodes),
                 f"positions_{side}": sorted(n["position"] for n in nodes),
             }
@@ -160,11 +182,19 @@ def image_to_logit(graph: Plain, at: str | None) -> list[Row]:
                 share += into["share"]
         if cells:
             best = min(cells, key=lambda position: (-cells[position], position))
-            rows.append({
-                "node": f"feature:{carrier['name']}@{carrier['position']}", "carried": sum(cells.values()), "net": net,
-                "to_logit": out["share"], "from_image": share, "cells": len(cells), "strongest": cells[best],
-                "row": graph.positions[best]["row"], "col": graph.positions[best]["col"],
-            })
+            rows.append(
+                {
+                    "node": f"feature:{carrier['name']}@{carrier['position']}",
+                    "carried": sum(cells.values()),
+                    "net": net,
+                    "to_logit": out["share"],
+                    "from_image": share,
+                    "cells": len(cells),
+                    "strongest": cells[best],
+                    "row": graph.positions[best]["row"],
+                    "col": graph.positions[best]["col"],
+                }
+            )
     return rows
 
 
@@ -177,12 +207,16 @@ def modality_by_layer(graphs: list[Plain], set_name: str) -> list[Row]:
             continue
         part = {m: sum(n["part"] for n in nodes if n["place"]["modality"] == m) / len(asked) for m in ("image", "text")}
         features = [n["place"]["modality"] for n in nodes if n["kind"] == "feature"]
-        rows.append({
-            "layer": layer, **part, "errors": sum(n["part"] for n in nodes if n["kind"] == "error") / len(asked),
-            "image_features": features.count("image") / len(asked),
-            "text_features": features.count("text") / len(asked),
-            "graphs": len(asked),
-        })
+        rows.append(
+            {
+                "layer": layer,
+                **part,
+                "errors": sum(n["part"] for n in nodes if n["kind"] == "error") / len(asked),
+                "image_features": features.count("image") / len(asked),
+                "text_features": features.count("text") / len(asked),
+                "graphs": len(asked),
+            }
+        )
     return rows
 
 
@@ -221,8 +255,11 @@ def graph_similarity(a: Plain, b: Plain) -> Row:
         weights.append({name: weight / whole for name, weight in raw.items()})
     least = sum(min(weights[0][name], weights[1][name]) for name in both)
     return {
-        "jaccard": len(both) / len(set(ours) | set(theirs)), "weighted": least / (2 - least), "shared": len(both),
-        "only_a": len(ours) - len(both), "only_b": len(theirs) - len(both),
+        "jaccard": len(both) / len(set(ours) | set(theirs)),
+        "weighted": least / (2 - least),
+        "shared": len(both),
+        "only_a": len(ours) - len(both),
+        "only_b": len(theirs) - len(both),
     }
 
 

@@ -116,8 +116,13 @@ def test_modality_by_layer_splits_all_the_influence(circuits):
 
 
 @SMALL
-@given(atlases(most=1), st.integers(1, 4), st.sampled_from([0.0, 0.01, 0.3, 1.0]), st.sampled_from(["input", "any"]),
-       st.sampled_from([{}, {"row": 0, "col": 1}, {"position": 2}, {"modality": "text"}]))
+@given(
+    atlases(most=1),
+    st.integers(1, 4),
+    st.sampled_from([0.0, 0.01, 0.3, 1.0]),
+    st.sampled_from(["input", "any"]),
+    st.sampled_from([{}, {"row": 0, "col": 1}, {"position": 2}, {"modality": "text"}]),
+)
 def test_strongest_paths_are_all_paths_above_the_floor(circuits, depth, floor, start, where):
     given = {"graph": circuits[0].id, "depth": depth, "floor": floor, "start": start} | where
 
@@ -142,11 +147,17 @@ def test_graph_similarity_is_jaccard_over_distinct_features(circuits):
     against = ask(store, "graph-similarity", a=like[0])
     two = ask(store, "graph-similarity", a=like[-1], b=like[0])
 
-    same(pairs, [
-        {"a": a, "b": b} | plain.graph_similarity(graphs[a], graphs[b])
-        for i, a in enumerate(graphs) for b in list(graphs)[i + 1:]
-        if graphs[a].circuit.transcoders == graphs[b].circuit.transcoders
-    ], "a", "b")
+    same(
+        pairs,
+        [
+            {"a": a, "b": b} | plain.graph_similarity(graphs[a], graphs[b])
+            for i, a in enumerate(graphs)
+            for b in list(graphs)[i + 1 :]
+            if graphs[a].circuit.transcoders == graphs[b].circuit.transcoders
+        ],
+        "a",
+        "b",
+    )
     same(against, [{"b": b} | plain.graph_similarity(graphs[like[0]], graphs[b]) for b in like[1:]], "b")
     same(two, [{"a": like[-1], "b": like[0]} | plain.graph_similarity(graphs[like[-1]], graphs[like[0]])], "a", "b")
     assert falling([row["jaccard"] for row in pairs])

@@ -73,14 +73,23 @@ def test_the_python_door_helps(door):
 def test_free_sql_reads_and_does_not_write(door, run):
     assert door.sql("SELECT count(*) AS n FROM graph").to_pylist() == [{"n": 7}]
     assert json.loads(run("sql", "SELECT slug FROM graph ORDER BY gid", "--limit", "2", "--json").stdout) == [
-        {"slug": "planet-0"}, {"slug": "planet-1"},
+        {"slug": "planet-0"},
+        {"slug": "planet-1"},
     ]
 
 
-@pytest.mark.parametrize("text", [
-    "DROP TABLE node", "INSERT INTO failure VALUES (1)", "SELECT * FROM read_csv('/etc/passwd')",
-    "COPY graph TO '/tmp/graph.csv'", "SELECT nothing FROM graph", "SELECT 1; SELECT 2", "",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DROP TABLE node",
+        "INSERT INTO failure VALUES (1)",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "COPY graph TO '/tmp/graph.csv'",
+        "SELECT nothing FROM graph",
+        "SELECT 1; SELECT 2",
+        "",
+    ],
+)
 def test_free_sql_that_may_not_run_is_an_error(run, text):
     with pytest.raises(QuestionError):
         run("sql", text)
@@ -186,17 +195,20 @@ def test_ask_passes_remarks_to_stderr(run):
     assert "not known for both graphs" in run("ask", "shared-features", "import-8", "import-9").stderr
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (("recurring-edges", "--colour", "red"), "takes no colour"),
-    (("recurring-edges", "--colour=red"), "takes no colour"),
-    (("recurring-edges", "--min-graphs", "few"), "min_graphs is 'few'"),
-    (("shared-features", "--a", A), "b is missing"),
-    (("shared-features", "--a", A, "--b", "nowhere"), "nowhere"),
-    (("shared-features", "--a", A, "--b", "planet-3"), "2 graphs"),
-    (("recuring-edges",), "Did you mean"),
-    (("graph-similarity", "--engine", "neo4j"), "no Neo4j is configured"),
-    (("graph-similarity", "--engine", "sqlite"), "duckdb or neo4j"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("recurring-edges", "--colour", "red"), "takes no colour"),
+        (("recurring-edges", "--colour=red"), "takes no colour"),
+        (("recurring-edges", "--min-graphs", "few"), "min_graphs is 'few'"),
+        (("shared-features", "--a", A), "b is missing"),
+        (("shared-features", "--a", A, "--b", "nowhere"), "nowhere"),
+        (("shared-features", "--a", A, "--b", "planet-3"), "2 graphs"),
+        (("recuring-edges",), "Did you mean"),
+        (("graph-similarity", "--engine", "neo4j"), "no Neo4j is configured"),
+        (("graph-similarity", "--engine", "sqlite"), "duckdb or neo4j"),
+    ],
+)
 def test_ask_says_what_is_wrong(run, words, says):
     with pytest.raises((QuestionError, NotFoundError), match=says):
         run("ask", *words)
@@ -241,9 +253,11 @@ def test_show_tells_a_feature(run, home, circuits):
     assert page["graphs"] == len({id(graph) for _, graph in places})
     assert sum(row["occurrences"] for row in page["tokens"]) == len(places)
     outputs = [
-        (graph.nodes[edge["target"]]["name"], index, edge["share"]) for index, graph in enumerate(graphs)
+        (graph.nodes[edge["target"]]["name"], index, edge["share"])
+        for index, graph in enumerate(graphs)
         for edge in graph.edges
-        if graph.nodes[edge["source"]]["name"] == "1/0" and graph.nodes[edge["source"]]["kind"] == "feature"
+        if graph.nodes[edge["source"]]["name"] == "1/0"
+        and graph.nodes[edge["source"]]["kind"] == "feature"
         and graph.nodes[edge["target"]]["kind"] == "feature"
     ]
     best = next(row for row in page["outputs"] if row["kind"] == "feature")

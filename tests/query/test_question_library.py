@@ -26,8 +26,14 @@ HEADER = """\
 """
 TEXT = "SELECT slug FROM graph WHERE ($task IS NULL OR task = $task) ORDER BY slug LIMIT $limit\n"
 NAMES = [
-    "feature-occurrences", "recurring-features", "recurring-edges", "shared-features", "image-to-logit",
-    "modality-by-layer", "strongest-paths", "graph-similarity",
+    "feature-occurrences",
+    "recurring-features",
+    "recurring-edges",
+    "shared-features",
+    "image-to-logit",
+    "modality-by-layer",
+    "strongest-paths",
+    "graph-similarity",
 ]
 
 
@@ -35,7 +41,9 @@ def is_of(kind: str, found: pa.DataType) -> bool:
     if kind in {"texts", "numbers"}:
         return pa.types.is_list(found) and is_of({"texts": "text", "numbers": "number"}[kind], found.value_type)
     tests = {
-        "text": pa.types.is_string(found), "integer": pa.types.is_integer(found), "boolean": pa.types.is_boolean(found),
+        "text": pa.types.is_string(found),
+        "integer": pa.types.is_integer(found),
+        "boolean": pa.types.is_boolean(found),
         "number": pa.types.is_floating(found) or pa.types.is_integer(found),
     }
     return tests[kind]
@@ -119,19 +127,22 @@ def test_the_header_may_stand_in_the_cypher_text(tmp_path):
     assert asked.texts == {"duckdb": "-- how\n" + TEXT, "neo4j": cypher}
 
 
-@pytest.mark.parametrize(("old", "new", "says"), [
-    ("$task IS", "$tsk IS", "tsk"),
-    ("($task IS NULL OR task = $task)", "true", "unused"),
-    ("-- asks: Which graphs are there?\n", "", "no line for asks"),
-    ("-- name: small", "-- name: large", "large"),
-    ("-- engine: neo4j", "-- engine: sqlite", "sqlite"),
-    ("task (text; optional)", "task (word; optional)", "task"),
-    ("task (text; optional)", "task (text; perhaps)", "perhaps"),
-    ("slug (text)", "slug (string)", "slug"),
-    ("default 5", "default five", "five"),
-    ("-- column slug (text): Its name.\n", "-- column slug (text): Its name.\n" * 2, "twice"),
-    ("-- empty: None.", "-- nonsense", "nonsense"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("$task IS", "$tsk IS", "tsk"),
+        ("($task IS NULL OR task = $task)", "true", "unused"),
+        ("-- asks: Which graphs are there?\n", "", "no line for asks"),
+        ("-- name: small", "-- name: large", "large"),
+        ("-- engine: neo4j", "-- engine: sqlite", "sqlite"),
+        ("task (text; optional)", "task (word; optional)", "task"),
+        ("task (text; optional)", "task (text; perhaps)", "perhaps"),
+        ("slug (text)", "slug (string)", "slug"),
+        ("default 5", "default five", "five"),
+        ("-- column slug (text): Its name.\n", "-- column slug (text): Its name.\n" * 2, "twice"),
+        ("-- empty: None.", "-- nonsense", "nonsense"),
+    ],
+)
 def test_a_broken_header_is_refused(tmp_path, old, new, says):
     text = HEADER + "\n" + TEXT
     assert old in text

@@ -36,10 +36,24 @@ def test_all_faults_are_named_at_once_with_an_example():
     assert "atlas ask shared-features --a GRAPH --b OTHER" in text
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("limit", 0), ("limit", 1.5), ("limit", True), ("limit", "1e3"), ("depth", 13), ("floor", "nan"), ("floor", 1.01),
-    ("modality", "sound"), ("start", ""), ("graph", 3.5), ("graph", " "), ("limit", 10**30), ("row", -1),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limit", 0),
+        ("limit", 1.5),
+        ("limit", True),
+        ("limit", "1e3"),
+        ("depth", 13),
+        ("floor", "nan"),
+        ("floor", 1.01),
+        ("modality", "sound"),
+        ("start", ""),
+        ("graph", 3.5),
+        ("graph", " "),
+        ("limit", 10**30),
+        ("row", -1),
+    ],
+)
 def test_values_of_another_type_or_out_of_bounds_are_refused(name, value):
     with pytest.raises(QuestionError, match=f"{name} is"):
         answers.check(question("strongest-paths"), {"graph": "g"} | {name: value})

@@ -57,13 +57,16 @@ def test_neighbours_come_from_all_sets_of_the_model(home, unit_vectors, on_image
     assert set(found["set"].to_pylist()) == {1, 2}
 
 
-@pytest.mark.parametrize(("given", "keep"), [
-    ({}, lambda key: True),
-    ({"layers": "0..1"}, lambda key: layer(key) <= 1),
-    ({"layers": 2}, lambda key: layer(key) == 2),
-    ({"layers": (1, 2)}, lambda key: layer(key) >= 1),
-    ({"same_layer": True}, lambda key: layer(key) == 1),
-])
+@pytest.mark.parametrize(
+    ("given", "keep"),
+    [
+        ({}, lambda key: True),
+        ({"layers": "0..1"}, lambda key: layer(key) <= 1),
+        ({"layers": 2}, lambda key: layer(key) == 2),
+        ({"layers": (1, 2)}, lambda key: layer(key) >= 1),
+        ({"same_layer": True}, lambda key: layer(key) == 1),
+    ],
+)
 def test_neighbours_keep_to_the_filters(home, unit_vectors, given, keep):
     wanted = ranked(unit_vectors, ("set-a", "1/0"), lambda key: key[0] == "set-a" and keep(key))[:5]
 
@@ -117,7 +120,8 @@ def test_wrong_filters_are_refused(home, wrong):
 def test_duplicates_are_all_pairs_at_the_cosine(home, unit_vectors, cosine):
     wanted = {
         frozenset((a, b)): float(unit_vectors[a] @ unit_vectors[b])
-        for a, b in combinations(unit_vectors, 2) if unit_vectors[a] @ unit_vectors[b] >= cosine
+        for a, b in combinations(unit_vectors, 2)
+        if unit_vectors[a] @ unit_vectors[b] >= cosine
     }
 
     found = duplicates(home, cosine, limit=100_000).to_pylist()
@@ -138,11 +142,13 @@ def test_duplicates_keep_to_the_filters(home, on_image):
 
     sets = ("", "set-a", "set-b")
     assert visual == [
-        row for row in everything
+        row
+        for row in everything
         if all(on_image[sets[row[f"set_{side}"]], row[f"feature_{side}"]] > 0.5 for side in "ab")
     ]
     assert within == [
-        row for row in everything
+        row
+        for row in everything
         if all(row[f"set_{side}"] == 2 and row[f"feature_{side}"].startswith("1/") for side in "ab")
     ]
     assert visual

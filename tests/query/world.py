@@ -49,16 +49,34 @@ class Memory:
     ) -> None:
         number = self.sets.setdefault(circuit.transcoders, len(self.sets) + 1)
         description, identity = circuit.description, circuit.identity
-        rows["graph"].append({
-            "gid": gid, "id": circuit.id, "slug": description.slug, "model": circuit.model,
-            "transcoders": circuit.transcoders, "set_number": number, "source": circuit.source,
-            "prompt": description.prompt, "answer": circuit.answer, "expected": description.expected,
-            "correct": circuit.correct, "task": description.task, "concept": description.concept,
-            "n_layers": circuit.n_layers, "n_positions": len(circuit.positions), "n_nodes": len(circuit.nodes),
-            "n_edges": len(circuit.edges), "partial": circuit.partial, "identity": "{}", "provenance": "{}",
-            "convention": identity.get("convention"), "precision": identity.get("precision"),
-            "node_threshold": identity.get("node_threshold"), "edge_threshold": identity.get("edge_threshold"),
-        })
+        rows["graph"].append(
+            {
+                "gid": gid,
+                "id": circuit.id,
+                "slug": description.slug,
+                "model": circuit.model,
+                "transcoders": circuit.transcoders,
+                "set_number": number,
+                "source": circuit.source,
+                "prompt": description.prompt,
+                "answer": circuit.answer,
+                "expected": description.expected,
+                "correct": circuit.correct,
+                "task": description.task,
+                "concept": description.concept,
+                "n_layers": circuit.n_layers,
+                "n_positions": len(circuit.positions),
+                "n_nodes": len(circuit.nodes),
+                "n_edges": len(circuit.edges),
+                "partial": circuit.partial,
+                "identity": "{}",
+                "provenance": "{}",
+                "convention": identity.get("convention"),
+                "precision": identity.get("precision"),
+                "node_threshold": identity.get("node_threshold"),
+                "edge_threshold": identity.get("edge_threshold"),
+            }
+        )
         rows["position"] += [row | {"gid": gid} for row in rows_of(circuit.positions)]
         nodes = rows_of(circuit.nodes)
         for ordinal, row in enumerate(nodes):
@@ -71,8 +89,12 @@ class Memory:
             for row in rows_of(circuit.edges)
         ]
         rows["activation"] += [
-            {"gid": gid, "fid": self._feature(features, number, row["layer"], row["index"]),
-             "position": row["position"], "activation": row["activation"]}
+            {
+                "gid": gid,
+                "fid": self._feature(features, number, row["layer"], row["index"]),
+                "position": row["position"],
+                "activation": row["activation"],
+            }
             for row in rows_of(circuit.activations)
         ]
 
@@ -130,10 +152,17 @@ def atlases(draw: st.DrawFn, least: int = 1, most: int = 4) -> list[Circuit]:
     for seed in draw(st.lists(st.integers(0, 10_000), min_size=least, max_size=most, unique=True)):
         imported = draw(st.booleans())
         circuit = make_circuit(
-            seed=seed, n_features=draw(st.integers(1, 30)), task=draw(st.sampled_from(["sum", "colour", None])),
+            seed=seed,
+            n_features=draw(st.integers(1, 30)),
+            task=draw(st.sampled_from(["sum", "colour", None])),
             concept=draw(st.sampled_from(["seven", "mars"])),
             transcoders=draw(st.sampled_from(["set-a", "set-a", "set-b"])),
-            with_images=draw(st.booleans()), partial=imported, n_layers=3, n_text=3, n_latents=8, slug=f"graph-{seed}",
+            with_images=draw(st.booleans()),
+            partial=imported,
+            n_layers=3,
+            n_text=3,
+            n_latents=8,
+            slug=f"graph-{seed}",
             n_edges=draw(st.integers(20, 160)),
         )
         circuits.append(as_import(circuit) if imported else circuit)

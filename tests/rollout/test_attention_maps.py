@@ -43,7 +43,7 @@ def by_the_book(model: Model, pixels: torch.Tensor, last: int, share: float) -> 
     for pattern in patterns[-last:]:
         heads = pattern[0] / (pattern[0].sum(-1, keepdim=True) + 1e-6)
         entropy = torch.stack([-(head * head.log()).sum(-1).mean() for head in heads])
-        kept = entropy.argsort()[:max(1, round(len(heads) * share))]
+        kept = entropy.argsort()[: max(1, round(len(heads) * share))]
         mixed = heads[kept].mean(0) + torch.eye(N)
         rolled = (mixed / (mixed.sum(-1, keepdim=True) + 1e-6)) @ rolled
     pooled = [rolled[block].max(0).values.view(PATCH_SIDE, PATCH_SIDE) for block in blocks()]
@@ -58,7 +58,7 @@ def test_rollout_is_the_published_one(last: int, share: float) -> None:
     maps = heat_maps(model, inputs, soft_positions(inputs), RolloutSettings(last, share, gradient=False))
 
     pixels = inputs.batch["pixel_values"]
-    wanted = torch.cat([by_the_book(model, pixels[n:n + 1], last, share) for n in (0, 1)])
+    wanted = torch.cat([by_the_book(model, pixels[n : n + 1], last, share) for n in (0, 1)])
     assert (maps.rollout - wanted).abs().max() < 1e-6
     assert maps.gradient is None
     assert maps.settings.last_layers == min(last, 3)  # the tower has three
@@ -128,7 +128,7 @@ def test_gradient_is_the_finite_difference_of_the_length() -> None:
     assert maps.gradient is not None
     for row, index in enumerate(positions):
         place = inputs.positions[index]
-        pixels = inputs.batch["pixel_values"][place.view:place.view + 1]
+        pixels = inputs.batch["pixel_values"][place.view : place.view + 1]
         wanted = torch.stack([_difference(model, pixels, place.row * SOFT_SIDE + place.col, 2, x) for x in (17, 40)])
         size = 48 // PATCH_SIDE
         found = maps.gradient[row][0, [17 // size, 40 // size]]
@@ -223,7 +223,7 @@ def drawn_share(model: Model, side: int, patches: int, corner: tuple[int, int]) 
     outside, block = torch.ones_like(gradient), patches // model.facts.soft_side
     for row, index in enumerate(soft):
         top, left = inputs.positions[index].row * block, inputs.positions[index].col * block
-        outside[row, top:top + block, left:left + block] = 0
+        outside[row, top : top + block, left : left + block] = 0
     found = (gradient * outside * ink).sum((1, 2)) / (gradient * outside).sum((1, 2))
     even = (outside * ink).sum((1, 2)) / outside.sum((1, 2))
     return float(found.mean() / even.mean())

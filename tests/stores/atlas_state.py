@@ -38,5 +38,9 @@ def assert_whole(home: Home) -> int:
     )
     for graph in graphs:
         assert (graph["nodes"], graph["edges"], graph["positions"], graph["active"]) == (
-            graph["n_nodes"], graph["n_edges"], graph["n_positions"], graph["n_active"])
+            graph["n_nodes"],
+            graph["n_edges"],
+            graph["n_positions"],
+            graph["n_active"],
+        )
     return len(graphs)

@@ -54,8 +54,12 @@ def home(tmp_path: Path) -> Home:
 
 
 def start(code: str, home: Home, *arguments: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", code, str(home.root), *arguments],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(home.root), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     process.stdout.readline()
     return process
@@ -112,14 +116,18 @@ def test_a_reader_waits_for_a_writer_and_then_sees_its_rows(home: Home) -> None:
 
 
 def test_a_killed_writer_leaves_its_turn_and_no_rows(home: Home) -> None:
-    code = _HOLDER.replace("with (duck.writing()", "with (writing_a_row()").replace("duck = Duck", """
+    code = _HOLDER.replace("with (duck.writing()", "with (writing_a_row()").replace(
+        "duck = Duck",
+        """
 import contextlib, sqlalchemy as sa
 @contextlib.contextmanager
 def writing_a_row():
     with duck.writing() as connection:
         connection.execute(sa.text("INSERT INTO feature_set VALUES (1, 'set', 'model')"))
         yield
-duck = Duck""", 1)
+duck = Duck""",
+        1,
+    )
     holder = start(code, home, "write")
     holder.kill()
     holder.wait()
@@ -137,12 +145,21 @@ def test_an_error_in_the_block_rolls_back(home: Home) -> None:
 
 
 def test_a_program_outside_the_gate_is_named(home: Home) -> None:
-    outside = subprocess.Popen([sys.executable, "-c", f"""
+    outside = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"""
 import duckdb, sys
 c = duckdb.connect({str(home.duckdb)!r})
 print("open", flush=True)
 sys.stdin.readline()
-"""], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+""",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert outside.stdout is not None
     outside.stdout.readline()
     for use in (Duck(home, wait=0.2).reading, Duck(home, wait=0.2).writing):
@@ -162,14 +179,21 @@ def test_a_file_that_is_no_database_says_what_to_do(home: Home) -> None:
 
 def test_a_reader_sees_what_a_killed_writer_committed_but_did_not_fold_in(home: Home) -> None:
     """The write-ahead log is read along, also by a read-only open."""
-    subprocess.run([sys.executable, "-c", f"""
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"""
 import duckdb, os
 c = duckdb.connect({str(home.duckdb)!r})
 c.execute("INSERT INTO feature_set VALUES (7, 'set', 'model')")
 c.begin()
 c.execute("INSERT INTO feature_set VALUES (8, 'set', 'model')")
 os.kill(os.getpid(), 9)
-"""], check=False)
+""",
+        ],
+        check=False,
+    )
     assert Path(f"{home.duckdb}.wal").exists()
     assert Duck(home).arrow("SELECT set_number FROM feature_set")["set_number"].to_pylist() == [7]
 

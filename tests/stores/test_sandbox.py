@@ -25,11 +25,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 ALLOWED = [
-    "SELECT gid, slug FROM graph ORDER BY gid", "FROM node LIMIT 5", "WITH a AS (SELECT 1 AS x) SELECT * FROM a",
-    "SELECT n.kind, count(*) FROM node n JOIN edge e ON e.source = n.nid GROUP BY ALL;", "VALUES (1), (2)",
-    "SELECT * FROM range(3)", "SELECT unnest([1, 2])", "DESCRIBE node", "SHOW TABLES", "SUMMARIZE graph",
-    "SELECT * FROM generate_series(1, 3) AS t(n), LATERAL (SELECT n + 1)", "SELECT 1 UNION ALL SELECT 2",
-    "-- a remark\nSELECT 'DROP TABLE graph; COPY' AS text", "SELECT * FROM information_schema.columns LIMIT 1",
+    "SELECT gid, slug FROM graph ORDER BY gid",
+    "FROM node LIMIT 5",
+    "WITH a AS (SELECT 1 AS x) SELECT * FROM a",
+    "SELECT n.kind, count(*) FROM node n JOIN edge e ON e.source = n.nid GROUP BY ALL;",
+    "VALUES (1), (2)",
+    "SELECT * FROM range(3)",
+    "SELECT unnest([1, 2])",
+    "DESCRIBE node",
+    "SHOW TABLES",
+    "SUMMARIZE graph",
+    "SELECT * FROM generate_series(1, 3) AS t(n), LATERAL (SELECT n + 1)",
+    "SELECT 1 UNION ALL SELECT 2",
+    "-- a remark\nSELECT 'DROP TABLE graph; COPY' AS text",
+    "SELECT * FROM information_schema.columns LIMIT 1",
     "SELECT json_extract(identity, '$.model') FROM graph",
     "SELECT * FROM (FROM graph) PIVOT (count(*) FOR partial IN (true, false) GROUP BY task)",
 ]

@@ -44,8 +44,16 @@ def world(tmp_path_factory) -> Path:
 @pytest.fixture
 def config(world, tmp_path) -> TranscoderConfig:
     return TranscoderConfig(
-        model=str(world / "model"), out=str(tmp_path / "set"), model_name="tiny", expansion=4, top_k=4, steps=60,
-        batch_tokens=64, max_tokens=120, held_out_tokens=60, dead_after=10,
+        model=str(world / "model"),
+        out=str(tmp_path / "set"),
+        model_name="tiny",
+        expansion=4,
+        top_k=4,
+        steps=60,
+        batch_tokens=64,
+        max_tokens=120,
+        held_out_tokens=60,
+        dead_after=10,
     )
 
 
@@ -72,7 +80,10 @@ def test_the_set_is_the_published_layout_and_opens_with_the_reader(world, config
 
     assert sorted(path.name for path in out.iterdir()) == ["config.yaml", *(f"layer_{n}.safetensors" for n in range(3))]
     assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == {
-        "W_enc": (128, 32), "W_dec": (128, 32), "b_enc": (128,), "b_dec": (32,)
+        "W_enc": (128, 32),
+        "W_dec": (128, 32),
+        "b_enc": (128,),
+        "b_dec": (32,),
     }
     assert all(tensor.dtype == torch.float32 for tensor in tensors.values())
     assert (bank.n_layers, bank.rule(0)) == (LAYERS, TopK(4))

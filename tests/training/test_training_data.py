@@ -92,8 +92,16 @@ def test_prompt_lines_become_what_prepare_makes(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"images": []}', '{"prompt": 3}', '{"prompt": "a", "images": "x"}',
-             '{"prompt": "a", "images": ["none.png"]}', '{"prompt": "a", "images": ["bad.png"]}'],
+    "text",
+    [
+        "{",
+        "[]",
+        '{"images": []}',
+        '{"prompt": 3}',
+        '{"prompt": "a", "images": "x"}',
+        '{"prompt": "a", "images": ["none.png"]}',
+        '{"prompt": "a", "images": ["bad.png"]}',
+    ],
 )
 def test_bad_lines_are_one_clear_error(model, tmp_path, text):
     (tmp_path / "bad.png").write_bytes(b"no picture")

@@ -17,7 +17,7 @@ def plain(rule: Rule, row: list[float], threshold: list[float]) -> list[float]:
     relu = [max(value, 0.0) for value in row]
     if isinstance(rule, ReLU):
         return relu
-    order = sorted(range(len(relu)), key=lambda n: (-relu[n], n))[:rule.k]
+    order = sorted(range(len(relu)), key=lambda n: (-relu[n], n))[: rule.k]
     return [relu[n] if n in order else 0.0 for n in range(len(relu))]
 
 

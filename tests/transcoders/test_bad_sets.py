@@ -80,16 +80,20 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "no-files": (layer_files(".gone"), r"has no layer_\*.safetensors"),
     "files-pickled": (layer_files(".pt"), "only layer_0.pt, and pickled files may run code"),
     "missing-layer": (file("layer_3.safetensors", None), "has 7 layer files and no layer_3.safetensors"),
-    "missing-last": (both(file("layer_7.safetensors", None), config(layers="gone", num_model_layers="gone")),
-                     "set has 7 layers. Expected 8, as tiny has"),
+    "missing-last": (
+        both(file("layer_7.safetensors", None), config(layers="gone", num_model_layers="gone")),
+        "set has 7 layers. Expected 8, as tiny has",
+    ),
     "missing-key": (tensors(2, W_dec=None, b_dec=None), "layer_2.safetensors has no W_dec and no b_dec"),
     "log-thresholds": (tensors(2, log_thresholds=torch.zeros(40)), "holds log_thresholds"),
     "transposed": (tensors(2, W_enc=torch.zeros(32, 40)), r"W_enc has shape \[32, 40\]. Expected \[40, 32\]"),
     "bias-shape": (tensors(2, b_enc=torch.zeros(40, 1)), r"b_enc has shape \[40, 1\]"),
     "threshold-shape": (tensors(2, threshold=torch.zeros(3)), r"threshold has shape \[3\]. Expected \[40\]"),
     "integers": (tensors(2, b_dec=torch.zeros(32, dtype=torch.int64)), "b_dec is of type I64"),
-    "one-width": (tensors(2, W_enc=torch.zeros(40, 16), W_dec=torch.zeros(40, 16), b_dec=torch.zeros(16)),
-                  "layer_2.safetensors has width 16. Expected 32, as layer 0 has"),
+    "one-width": (
+        tensors(2, W_enc=torch.zeros(40, 16), W_dec=torch.zeros(40, 16), b_dec=torch.zeros(16)),
+        "layer_2.safetensors has width 16. Expected 32, as layer 0 has",
+    ),
     "cut-short": (cut("layer_5.safetensors", 999), "layer_5.safetensors cannot be read"),
     "not-safetensors": (file("layer_5.safetensors", b"PK\x03\x04 a pickle in disguise"), "layer_5.safetensors cannot"),
     "empty-file": (file("layer_5.safetensors", b""), "layer_5.safetensors cannot be read"),
@@ -114,10 +118,15 @@ def test_thresholds_and_another_activation_contradict(tmp_path: Path) -> None:
         load_bank(str(folder))
 
 
-@pytest.mark.parametrize(("name", "words"), [
-    ("W_enc", "layer_4.safetensors: W_enc or b_enc holds NaN"), ("b_enc", "W_enc or b_enc holds NaN"),
-    ("W_dec", "layer_4.safetensors: W_dec, b_dec or W_skip holds NaN"), ("b_dec", "W_dec, b_dec or W_skip holds NaN"),
-])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("W_enc", "layer_4.safetensors: W_enc or b_enc holds NaN"),
+        ("b_enc", "W_enc or b_enc holds NaN"),
+        ("W_dec", "layer_4.safetensors: W_dec, b_dec or W_skip holds NaN"),
+        ("b_dec", "W_dec, b_dec or W_skip holds NaN"),
+    ],
+)
 def test_weights_that_are_no_numbers_are_refused(name: str, words: str, tmp_path: Path) -> None:
     folder = write_transcoders(tmp_path / "set", k=40)
     value = load_file(folder / "layer_4.safetensors")[name]
@@ -137,11 +146,16 @@ def test_a_set_for_another_width_is_refused(tmp_path: Path) -> None:
         load_bank(str(folder), tiny_model())
 
 
-@pytest.mark.parametrize(("source", "words"), [
-    ("nowhere", "no folder nowhere"), ("hf://half", "hf://half is not a set on the Hub"),
-    ("hf://org/name//sub/folder@v1", "hf://org/name//sub/folder@v1 is not on this machine and the Hub cannot"),
-    ("hf://org/name@main", "is not on this machine"), ("hf://org/name", "is not on this machine"),
-])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nowhere", "no folder nowhere"),
+        ("hf://half", "hf://half is not a set on the Hub"),
+        ("hf://org/name//sub/folder@v1", "hf://org/name//sub/folder@v1 is not on this machine and the Hub cannot"),
+        ("hf://org/name@main", "is not on this machine"),
+        ("hf://org/name", "is not on this machine"),
+    ],
+)
 def test_sources_that_are_not_there_are_refused(source: str, words: str) -> None:
     with pytest.raises(TranscoderError, match=words):
         load_bank(source)

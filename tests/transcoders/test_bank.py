@@ -103,10 +103,16 @@ def test_rules_widths_and_sites_are_read_from_the_set(tmp_path: Path) -> None:
     assert banks["topk-skip"].skip(3) is not None
 
 
-@pytest.mark.parametrize(("changes", "rule"), [
-    ({}, TopK(4)), ({"top_k": None}, ReLU()), ({"top_k": "gone"}, TopK(48)),
-    ({"top_k": "gone", "activation": "topk", "k": 5}, TopK(5)), ({"top_k": "gone", "activation": "relu"}, ReLU()),
-])
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({}, TopK(4)),
+        ({"top_k": None}, ReLU()),
+        ({"top_k": "gone"}, TopK(48)),
+        ({"top_k": "gone", "activation": "topk", "k": 5}, TopK(5)),
+        ({"top_k": "gone", "activation": "relu"}, ReLU()),
+    ],
+)
 def test_both_dialects_of_the_config(changes: dict[str, object], rule: object, tmp_path: Path) -> None:
     folder = write_transcoders(tmp_path / "set")
     config = {**yaml.safe_load((folder / "config.yaml").read_text()), **changes}
@@ -202,8 +208,10 @@ def test_files_may_be_listed(tmp_path: Path) -> None:
     elsewhere.mkdir()
     (folder / "layer_1.safetensors").rename(elsewhere / "b.safetensors")
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    for listed in (["layer_0.safetensors", str(elsewhere / "b.safetensors")],
-                   ["layer_0.safetensors", "../elsewhere/b.safetensors"]):
+    for listed in (
+        ["layer_0.safetensors", str(elsewhere / "b.safetensors")],
+        ["layer_0.safetensors", "../elsewhere/b.safetensors"],
+    ):
         (folder / "config.yaml").write_text(yaml.safe_dump({**config, "transcoders": listed}))
         assert load_bank(str(folder)).widths == [8, 9]
 
@@ -213,11 +221,17 @@ def test_lower_case_sets_lie_the_other_way(traced: Run, tmp_path: Path) -> None:
     theirs = shutil.copytree(ours, tmp_path / "theirs")
     for path in theirs.glob("layer_*.safetensors"):
         weights = load_file(path)
-        save_file({
-            "w_enc": weights["W_enc"].T.contiguous(), "w_dec": weights["W_dec"],
-            "b_enc": weights["b_enc"], "b_dec": weights["b_dec"], "threshold": weights["activation_function.threshold"],
-            "affine_skip_connection": weights["W_skip"].T.contiguous(),
-        }, path)
+        save_file(
+            {
+                "w_enc": weights["W_enc"].T.contiguous(),
+                "w_dec": weights["W_dec"],
+                "b_enc": weights["b_enc"],
+                "b_dec": weights["b_dec"],
+                "threshold": weights["activation_function.threshold"],
+                "affine_skip_connection": weights["W_skip"].T.contiguous(),
+            },
+            path,
+        )
     first, second = load_bank(str(ours)), load_bank(str(theirs))
 
     pairs = zip(first.encode(traced).layers, second.encode(traced).layers, strict=True)
