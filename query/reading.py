@@ -6,7 +6,6 @@
 The database is open, and writers wait, only inside the block.
 """
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from atlas.config import Home
 from atlas.errors import QuestionError
+from atlas.stores.clock import time_limit
 from atlas.stores.duck import Duck
 
 TIMEOUT = 60.0
@@ -32,37 +32,17 @@ class Reading:
 
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Run a text and return all rows. Raises QuestionError when the time is over."""
-        with self._limited():
-            table: pa.Table = self._connection.execute(sql, dict(parameters or {})).to_arrow_table()
-            return table
-
-    @contextmanager
-    def _limited(self) -> Iterator[None]:
-        turn = threading.Lock()  # the connection must not be interrupted once it may be closed
-        running, over = True, False
-
-        def stop() -> None:
-            nonlocal over
-            with turn:
-                over = running
-                if running:
-                    self._connection.interrupt()
-
-        timer = threading.Timer(max(self._end - time.monotonic(), 0.0), stop)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            with turn:
-                running = False
-            if over:
-                raise QuestionError(
-                    f"no answer within {self._timeout:g} s",
-                    "a question that is answered in that time",
-                    "Narrow it (fewer graphs, a higher floor or share), or allow more with --timeout",
-                )
+        with time_limit(self._connection, self._end - time.monotonic()) as clock:
+            try:
+                table: pa.Table = self._connection.execute(sql, dict(parameters or {})).to_arrow_table()
+                return table
+            finally:
+                if clock.expired:
+                    raise QuestionError(
+                        f"no answer within {self._timeout:g} s",
+                        "a question that is answered in that time",
+                        "Narrow it (fewer graphs, a higher floor or share), or allow more with --timeout",
+                    )
 
 
 @contextmanager

@@ -9,7 +9,6 @@ Three walls, because each alone has a door (measured; tests/stores/test_sandbox.
 """
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import pyarrow as pa
 
 from atlas.config import Home
 from atlas.errors import QuestionError
+from atlas.stores.clock import time_limit
 from atlas.stores.duck import Duck
 
 ROW_LIMIT = 10_000
@@ -108,7 +108,7 @@ def _table_functions(node: Any) -> Iterator[str]:
 
 
 def _run(connection: duckdb.DuckDBPyConnection, text: str, row_limit: int, seconds: float) -> FreeAnswer:
-    with _time_limit(connection, seconds) as clock:
+    with time_limit(connection, seconds) as clock:
         try:
             return _fetch(connection, text, row_limit)
         except duckdb.OutOfMemoryException as error:
@@ -136,39 +136,6 @@ def _fetch(connection: duckdb.DuckDBPyConnection, text: str, row_limit: int) -> 
         if count > row_limit:
             break
     return FreeAnswer(pa.Table.from_batches(batches, schema=reader.schema).slice(0, row_limit), count > row_limit)
-
-
-class _Clock:
-    """Interrupts a connection once, unless stopped before."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, seconds: float) -> None:
-        self.expired = False
-        self._connection = connection
-        self._lock = threading.Lock()
-        self._running = True
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def stop(self) -> None:
-        self._timer.cancel()
-        with self._lock:
-            self._running = False
-
-    def _expire(self) -> None:
-        with self._lock:  # never interrupt a connection that was closed meanwhile
-            if self._running:
-                self.expired = True
-                self._connection.interrupt()
-
-
-@contextmanager
-def _time_limit(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[_Clock]:
-    clock = _Clock(connection, seconds)
-    try:
-        yield clock
-    finally:
-        clock.stop()
 
 
 def _reason(error: Exception) -> str:
