@@ -27,7 +27,7 @@ demo: $(STAMP) ## Run the main job on the shipped tiny model and answer question
 	@$(BIN)/atlas demo --home atlas-home
 
 test: $(STAMP) ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## Format, lint, types, walls between rooms, and whether generated docs are current
 	$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlas.domain.circuit import Circuit
+from atlas.domain.influence import influence_shares
 
 MAX_LOGITS = 6
 EDGES_PER_NODE = 2
@@ -44,26 +45,13 @@ def choose(circuit: Circuit, top: int) -> Choice:
 
 
 def strengths(circuit: Circuit) -> np.ndarray:
-    """Share of all influence per node; where only cumulative shares are known, their steps from rank to rank."""
+    """Share of all influence per node; for logits their probability."""
     nodes = circuit.nodes
     logit = nodes.kind == "logit"
-    if np.isfinite(nodes.influence[~logit]).any():
-        strength = np.where(logit, 0.0, np.maximum(np.nan_to_num(nodes.influence), 0.0))
-        strength = strength / max(float(strength.sum()), 1e-300)
-    else:
-        strength = _steps(np.where(logit, np.nan, nodes.cumulative))
+    strength: np.ndarray = np.maximum(np.nan_to_num(influence_shares(nodes)), 0.0)
     probability = np.nan_to_num(nodes.probability)
     # a target without a probability (a difference, a vector) is still what the graph explains
     strength[logit] = np.where(nodes.is_answer[logit], np.maximum(probability[logit], 1e-6), probability[logit])
-    return strength
-
-
-def _steps(cumulative: np.ndarray) -> np.ndarray:
-    """Steps of the cumulative share; never growing with rank, because pruned nodes between two leave a larger step."""
-    known = np.flatnonzero(np.isfinite(cumulative))
-    order = known[np.argsort(cumulative[known], kind="stable")]
-    strength = np.zeros(len(cumulative))
-    strength[order] = np.minimum.accumulate(np.maximum(np.diff(cumulative[order], prepend=0.0), 0.0))
     return strength
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from atlas.artefact.arrow import to_arrow
 from atlas.domain.circuit import Circuit
 from atlas.domain.columns import Columns
+from atlas.domain.influence import influence_shares
 from atlas.ids import FeatureId, canonical_json, feature_number, node_number, split_feature_number
 from atlas.stores import schema
 
@@ -170,6 +171,8 @@ def _node(graph: GraphToLoad) -> pa.Table:
     fid = np.zeros(len(nodes), dtype=np.int64)
     fid[feature] = feature_numbers(graph.set_number, nodes.layer[feature], nodes.index[feature])
     table = _own(graph.gid, nodes).add_column(0, "nid", pa.array(first + np.arange(len(nodes), dtype=np.int64)))
+    shares = influence_shares(nodes)
+    table = table.append_column("influence_share", pa.array(shares, mask=np.isnan(shares)))
     return table.add_column(2, "fid", pa.array(fid, mask=~feature))
 
 

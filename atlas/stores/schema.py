@@ -149,6 +149,13 @@ node = sa.Table(
     _gid(),
     _column("fid", sa.BigInteger, "The feature, for feature nodes.", nullable=True),
     *_from_record(Nodes),
+    _column(
+        "influence_share",
+        sa.Double,
+        "Part of the influence of all nodes kept (for imports by the steps of cumulative); none for logits and biases.",
+        "share",
+        nullable=True,
+    ),
 )
 edge = sa.Table(
     "edge",

@@ -32,17 +32,9 @@ WITH pair AS (
           AND coalesce(l.edge_threshold = r.edge_threshold, true)))
 ),
 asked AS (SELECT a AS gid FROM pair UNION SELECT b FROM pair),
-step AS (
-    SELECT nid, min(rise) OVER (PARTITION BY gid ORDER BY cumulative, nid) AS share FROM (
-        SELECT n.gid, n.nid, n.cumulative,
-               n.cumulative - lag(n.cumulative, 1, 0.0) OVER (PARTITION BY n.gid ORDER BY n.cumulative, n.nid) AS rise
-        FROM node AS n JOIN asked USING (gid)
-        WHERE n.influence IS NULL AND n.cumulative IS NOT NULL AND n.kind NOT IN ('logit', 'bias')
-    )
-),
 held AS (
-    SELECT n.gid, n.fid, sum(coalesce(n.influence, s.share, 0)) AS weight
-    FROM node AS n JOIN asked USING (gid) LEFT JOIN step AS s USING (nid)
+    SELECT n.gid, n.fid, coalesce(sum(n.influence_share), 0) AS weight
+    FROM node AS n JOIN asked USING (gid)
     WHERE n.kind = 'feature'
     GROUP BY n.gid, n.fid
 ),

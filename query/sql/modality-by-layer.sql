@@ -23,32 +23,23 @@ WITH asked AS (
       AND ($task IS NULL OR task = $task)
       AND ($set IS NULL OR set_number = $set)
 ),
-step AS (
-    SELECT nid, min(rise) OVER (PARTITION BY gid ORDER BY cumulative, nid) AS share FROM (
-        SELECT n.gid, n.nid, n.cumulative,
-               n.cumulative - lag(n.cumulative, 1, 0.0) OVER (PARTITION BY n.gid ORDER BY n.cumulative, n.nid) AS rise
-        FROM node AS n JOIN asked USING (gid)
-        WHERE n.influence IS NULL AND n.cumulative IS NOT NULL AND n.kind NOT IN ('logit', 'bias')
-    )
-),
 weighed AS (
-    SELECT n.gid, a.set_number, n.kind, n.layer, n.position, coalesce(n.influence, s.share, 0) AS weight
-    FROM node AS n JOIN asked AS a USING (gid) LEFT JOIN step AS s USING (nid)
-    WHERE n.kind NOT IN ('logit', 'bias')
+    SELECT n.gid, a.set_number, n.kind, n.layer, n.influence_share AS share, p.modality
+    FROM node AS n
+    JOIN asked AS a USING (gid)
+    JOIN position AS p ON p.gid = n.gid AND p.position = n.position
+    WHERE n.influence_share IS NOT NULL
 ),
-whole AS (SELECT gid, set_number, sum(weight) AS weight FROM weighed GROUP BY ALL HAVING sum(weight) > 0),
-counted AS (SELECT set_number, count(*) AS graphs FROM whole GROUP BY set_number),
+counted AS (SELECT set_number, count(DISTINCT gid) AS graphs FROM weighed GROUP BY set_number),
 by_layer AS (
-    SELECT w.set_number, w.layer,
-           coalesce(sum(w.weight / t.weight) FILTER (p.modality = 'image'), 0) AS image,
-           coalesce(sum(w.weight / t.weight) FILTER (p.modality = 'text'), 0) AS text,
-           coalesce(sum(w.weight / t.weight) FILTER (w.kind = 'error'), 0) AS errors,
-           count(*) FILTER (w.kind = 'feature' AND p.modality = 'image') AS image_features,
-           count(*) FILTER (w.kind = 'feature' AND p.modality = 'text') AS text_features
-    FROM weighed AS w
-    JOIN whole AS t ON t.gid = w.gid
-    JOIN position AS p ON p.gid = w.gid AND p.position = w.position
-    GROUP BY w.set_number, w.layer
+    SELECT set_number, layer,
+           coalesce(sum(share) FILTER (modality = 'image'), 0) AS image,
+           coalesce(sum(share) FILTER (modality = 'text'), 0) AS text,
+           coalesce(sum(share) FILTER (kind = 'error'), 0) AS errors,
+           count(*) FILTER (kind = 'feature' AND modality = 'image') AS image_features,
+           count(*) FILTER (kind = 'feature' AND modality = 'text') AS text_features
+    FROM weighed
+    GROUP BY set_number, layer
 )
 SELECT
     l.layer, l.image / c.graphs AS image, l.text / c.graphs AS text,

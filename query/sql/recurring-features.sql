@@ -30,31 +30,15 @@ WITH asked AS (
       AND ($concept IS NULL OR concept = $concept)
       AND ($set IS NULL OR set_number = $set)
 ),
--- an import has no influence, only the cumulative share: the steps of it, in order, are each node's own share
-step AS (
-    SELECT nid, min(rise) OVER (PARTITION BY gid ORDER BY cumulative, nid) AS share FROM (
-        SELECT n.gid, n.nid, n.cumulative,
-               n.cumulative - lag(n.cumulative, 1, 0.0) OVER (PARTITION BY n.gid ORDER BY n.cumulative, n.nid) AS rise
-        FROM node AS n JOIN asked USING (gid)
-        WHERE n.influence IS NULL AND n.cumulative IS NOT NULL AND n.kind NOT IN ('logit', 'bias')
-    )
-),
-weighed AS (
-    SELECT n.gid, n.fid, n.kind, n.position, n.influence, n.activation, coalesce(n.influence, s.share, 0) AS weight
-    FROM node AS n JOIN asked USING (gid) LEFT JOIN step AS s USING (nid)
-    WHERE n.kind NOT IN ('logit', 'bias')
-),
-whole AS (SELECT gid, sum(weight) AS weight FROM weighed GROUP BY gid),
 per_graph AS (
-    SELECT w.gid, w.fid,
-           sum(w.weight) / nullif(any_value(t.weight), 0) AS share,
-           sum(w.influence) AS influence, max(w.activation) AS activation,
+    SELECT n.gid, n.fid,
+           sum(n.influence_share) AS share, sum(n.influence) AS influence, max(n.activation) AS activation,
            count(*) AS occurrences, count(*) FILTER (p.modality = 'image') AS on_image
-    FROM weighed AS w
-    JOIN whole AS t ON t.gid = w.gid
-    JOIN position AS p ON p.gid = w.gid AND p.position = w.position
-    WHERE w.kind = 'feature' AND ($modality IS NULL OR p.modality = $modality)
-    GROUP BY w.gid, w.fid
+    FROM node AS n
+    JOIN asked USING (gid)
+    JOIN position AS p ON p.gid = n.gid AND p.position = n.position
+    WHERE n.kind = 'feature' AND ($modality IS NULL OR p.modality = $modality)
+    GROUP BY n.gid, n.fid
 ),
 recurring AS (
     SELECT fid, count(*) AS graphs, avg(share) AS mean_share, avg(influence) AS mean_influence,

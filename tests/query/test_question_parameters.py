@@ -136,7 +136,8 @@ def test_graphs_of_unlike_sets_compare_only_when_asked(store):
 
 def test_graphs_of_unlike_settings_compare_only_when_asked():
     first, second = make_circuit(seed=1), make_circuit(seed=2)
-    second = replace(second, identity=second.identity | {"precision": "bf16", "node_threshold": 0.9})
+    settings = second.identity["attribution"] | {"node_threshold": 0.9}
+    second = replace(second, identity=second.identity | {"precision": "bf16", "attribution": settings})
     store = Memory([first, second, make_circuit(seed=3)])
 
     with pytest.raises(QuestionError, match=r"precision fp32 and bf16; node_threshold 0\.8 and 0\.9"):

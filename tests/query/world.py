@@ -1,7 +1,6 @@
 """Small atlases for the tests of questions: circuits of numbers in a DuckDB that lives in memory."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cache
@@ -16,7 +15,8 @@ from sqlalchemy.schema import CreateTable
 
 from atlas.domain.circuit import Circuit
 from atlas.domain.columns import Columns
-from atlas.ids import content_hash, feature_number, node_number
+from atlas.ids import content_hash
+from atlas.stores.rows import GraphToLoad, graph_rows
 from atlas.stores.schema import metadata
 from tests.factory import make_circuit
 
@@ -30,86 +30,20 @@ class Memory:
         self.circuits = circuits
         self.sets: dict[str, int] = {}
         self.gids = {circuit.id: gid for gid, circuit in enumerate(circuits, start=1)}
-        features: dict[int, dict[str, Any]] = {}
-        rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for gid, circuit in enumerate(circuits, start=1):
-            self._load(gid, circuit, features, rows)
-        rows["feature"] = list(features.values())
-        rows["feature_set"] = [
-            {"set_number": number, "transcoders": name, "model": "tiny-model"} for name, number in self.sets.items()
-        ]
-        for table, own in rows.items():
-            self._insert(table, own)
+            number = self.sets.setdefault(circuit.transcoders, len(self.sets) + 1)
+            for table, rows in graph_rows(GraphToLoad(gid, number, "", circuit)).items():
+                self._insert(table, rows)
 
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         return self.connection.execute(sql, dict(parameters or {})).to_arrow_table()
 
-    def _load(
-        self, gid: int, circuit: Circuit, features: dict[int, dict[str, Any]], rows: dict[str, list[dict[str, Any]]]
-    ) -> None:
-        number = self.sets.setdefault(circuit.transcoders, len(self.sets) + 1)
-        description, identity = circuit.description, circuit.identity
-        rows["graph"].append(
-            {
-                "gid": gid,
-                "id": circuit.id,
-                "slug": description.slug,
-                "model": circuit.model,
-                "transcoders": circuit.transcoders,
-                "set_number": number,
-                "source": circuit.source,
-                "prompt": description.prompt,
-                "answer": circuit.answer,
-                "expected": description.expected,
-                "correct": circuit.correct,
-                "task": description.task,
-                "concept": description.concept,
-                "n_layers": circuit.n_layers,
-                "n_positions": len(circuit.positions),
-                "n_nodes": len(circuit.nodes),
-                "n_edges": len(circuit.edges),
-                "partial": circuit.partial,
-                "identity": "{}",
-                "provenance": "{}",
-                "convention": identity.get("convention"),
-                "precision": identity.get("precision"),
-                "node_threshold": identity.get("node_threshold"),
-                "edge_threshold": identity.get("edge_threshold"),
-            }
-        )
-        rows["position"] += [row | {"gid": gid} for row in rows_of(circuit.positions)]
-        nodes = rows_of(circuit.nodes)
-        for ordinal, row in enumerate(nodes):
-            row |= {"gid": gid, "nid": node_number(gid, ordinal), "fid": None}
-            if row["kind"] == "feature":
-                row["fid"] = self._feature(features, number, row["layer"], row["index"])
-        rows["node"] += nodes
-        rows["edge"] += [
-            row | {"gid": gid, "source": node_number(gid, row["source"]), "target": node_number(gid, row["target"])}
-            for row in rows_of(circuit.edges)
-        ]
-        rows["activation"] += [
-            {
-                "gid": gid,
-                "fid": self._feature(features, number, row["layer"], row["index"]),
-                "position": row["position"],
-                "activation": row["activation"],
-            }
-            for row in rows_of(circuit.activations)
-        ]
-
-    @staticmethod
-    def _feature(features: dict[int, dict[str, Any]], number: int, layer: int, index: int) -> int:
-        fid = feature_number(number, layer, index)
-        features[fid] = {"fid": fid, "set_number": number, "layer": layer, "index": index, "name": f"{layer}/{index}"}
-        return fid
-
-    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
-        if not rows:
-            return
-        names = ", ".join(f'"{name}"' for name in rows[0])
-        self.connection.register("incoming_rows", pa.Table.from_pylist(rows))
-        self.connection.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming_rows')
+    def _insert(self, table: str, rows: pa.Table) -> None:
+        keys = [column.name for column in metadata.tables[table].primary_key]
+        names = ", ".join(f'"{name}"' for name in rows.column_names)
+        unless = " ON CONFLICT DO NOTHING" if keys else ""  # shared rows come with every graph that has them
+        self.connection.register("incoming_rows", rows)
+        self.connection.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming_rows{unless}')
         self.connection.unregister("incoming_rows")
 
 

@@ -212,6 +212,7 @@ def create_rows() -> None:
         must("is_answer", BOOL),
         maybe("original_id", TEXT),
         maybe("extra", TEXT),
+        maybe("influence_share", DOUBLE),
     )
     op.create_table(
         "position",
