@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import click
 
-from atlas.config import home_path
 from atlas.errors import AtlasError
 from atlas.options import home_option
 
@@ -120,9 +119,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _keep_traceback() -> str:
-    log = home_path() / "log" / "atlas.log"
-    text = traceback.format_exc()
-    if not log.parent.is_dir():
+    from atlas.log import log_file
+
+    text, log = traceback.format_exc(), log_file()
+    if log is None or not log.parent.is_dir():
         return text
     with log.open("a") as file:
         file.write(text)

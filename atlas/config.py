@@ -84,6 +84,17 @@ def open_home(path: str | Path | None = None, create: bool = False) -> Home:
 
 
 def _create(home: Home) -> None:
+    try:
+        _make(home)
+    except OSError as error:
+        raise HomeError(
+            f"{home.root} cannot be made ({error.strerror})",
+            "a folder that may be written",
+            "Name another with --home DIR",
+        ) from error
+
+
+def _make(home: Home) -> None:
     if home.root.exists() and not home.root.is_dir():
         raise HomeError(f"{home.root} is a file", "a folder", "Name another one with --home DIR")
     strangers = sorted(p.name for p in home.root.iterdir()) if home.root.exists() else []

@@ -34,7 +34,7 @@ class AtlasError(Exception):
         if self.expected:
             parts.append(f"Expected {self.expected.rstrip('.')}")
         if self.do:
-            parts.append(self.do.rstrip("."))
+            parts.append(self.do[0].upper() + self.do[1:].rstrip("."))
         return ". ".join(parts) + "."
 
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from atlas.config import DEFAULT_HOME, HOME_VARIABLE, Home, open_home
+from atlas.config import DEFAULT_HOME, HOME_VARIABLE, Home, home_path, open_home
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FORMS = ("json", "csv", "arrow")
+SCREEN = 40
+"""Rows of an answer printed for people unless they say --limit."""
 
 
 def home_option(command: Command) -> Command:
@@ -31,7 +33,17 @@ def home_option(command: Command) -> Command:
 
 def home_of(path: Path | None, create: bool = False) -> Home:
     """Open the home an option named. Raises HomeError."""
-    return open_home(path, create=create)
+    from atlas.log import log_to
+
+    home = open_home(path, create=create)
+    log_to(home)
+    return home
+
+
+def check_home(path: Path | None) -> None:
+    """Refuse a home that is there but cannot be used, before anything slow is done. Raises HomeError."""
+    if Home(home_path(path)).marker.exists():
+        open_home(path)
 
 
 def output_options(command: Command) -> Command:

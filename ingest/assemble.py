@@ -3,7 +3,7 @@
 import platform
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -104,6 +104,16 @@ def describe(example: Example, graph_id: str) -> Description:
     )
 
 
+def redescribe(old: Description, example: Example) -> Description:
+    """The description of a graph that is there already: what this line says replaces, what it does not say stays."""
+    said = {
+        name: value
+        for name in ("slug", "task", "concept", "pair", "expected")
+        if (value := getattr(example, name)) is not None
+    }
+    return replace(old, prompt=example.prompt, extra={**(old.extra or {}), **example.extra} or None, **said)
+
+
 def _positions(inputs: Inputs) -> Positions:
     def grid(name: str) -> list[int]:
         values = (getattr(position, name) for position in inputs.positions)
@@ -199,6 +209,7 @@ def _provenance(traced: Traced, model: Model, bank: Bank) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {package: version(package) for package in ("torch", "transformers", "circuit-atlas")},
         "threads": torch.get_num_threads(),
+        "seed": torch.initial_seed(),
         "seconds": traced.seconds,
         "peak_memory_bytes": _peak_memory(device),
     }

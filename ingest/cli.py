@@ -1,16 +1,17 @@
 """Commands that make graphs: ingest, import, demo; and that keep them: load, rebuild, verify, delete, gc."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from atlas.options import emit, home_of, home_option, output_options
+from atlas.options import check_home, emit, home_of, home_option, output_options
 
 SOME_FAILED = 3
 INTERRUPTED = 130
+_TOLD = 5
 _FILE = click.Path(path_type=Path)
+_SEED = "Seed of PyTorch's generators. A trace draws no random number: it goes into the provenance, no more."
 
 
 @click.command()
@@ -23,7 +24,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["fp32", "fp64", "tf32", "bf16"]), default="fp32", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), help="Targets that go backwards together; never changes a graph.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of PyTorch's generators.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help=_SEED)
 @click.option("--max-nodes", type=click.IntRange(0), help="Feature nodes at most; errors, tokens, logits come on top.")
 @click.option("--logit-mass", type=click.FloatRange(0, 1, min_open=True), help="Probability the target logits reach.")
 @click.option("--max-logits", type=click.IntRange(0), help="Target logits at most; 0 lifts the cap.")
@@ -53,26 +54,22 @@ def ingest(home: Path | None, prompts: Path | None, load_after: bool, **options:
     atlas ingest prompts.jsonl --model google/gemma-3-4b-it --transcoders hf://org/set --device cuda
     atlas ingest --prompt "what is the sum ?" --image sum.png --model demo --transcoders demo
     """
-    from ingest.session import Request, run_ingest
+    from ingest.session import Request, open_tracer, run_ingest
 
+    check_home(home)
+    request = Request.from_options(prompts, options)
+    tracer = open_tracer(request)
     place = home_of(home, create=True)
-    report = run_ingest(place, Request.from_options(prompts, options))
-    click.echo(
-        f"{len(report.traced)} traced, {len(report.present)} there already, {len(report.failed)} failed"
-        f" in {report.seconds:.1f} s",
-        err=True,
-    )
-    for source, reason in report.failed[:5]:
-        click.echo(f"failed: {source}: {reason}", err=True)
-    if len(report.failed) > 5:
-        click.echo("... all of them: atlas status --failures", err=True)
-    for graph_id in report.traced + report.present:
-        click.echo(graph_id)
-    if load_after:
-        _load(place)
+    try:
+        report = run_ingest(place, request, tracer)
+    except KeyboardInterrupt:
+        click.echo("the graph at hand is dropped; `atlas load` loads the others", err=True)
+        raise
+    _tell(report, "traced")
+    damaged = load_after and _load(place)
     if report.stopped:
         return INTERRUPTED
-    return SOME_FAILED if report.failed else 0
+    return SOME_FAILED if report.failed or damaged else 0
 
 
 @click.command("import")
@@ -90,32 +87,28 @@ def import_(home: Path | None, paths: tuple[Path, ...]) -> int:
 
     place = home_of(home, create=True)
     report = run_import(place, paths)
-    click.echo(
-        f"{len(report.traced)} imported, {len(report.present)} there already, {len(report.failed)} failed", err=True
-    )
-    for source, reason in report.failed:
-        click.echo(f"failed: {source}: {reason}", err=True)
-    for graph_id in report.traced + report.present:
-        click.echo(graph_id)
-    _load(place)
-    return SOME_FAILED if report.failed else 0
+    _tell(report, "imported")
+    damaged = _load(place)
+    return SOME_FAILED if report.failed or damaged else 0
 
 
 @click.command()
 @home_option
-def load(home: Path | None) -> None:
+def load(home: Path | None) -> int:
     """Bring the stores up to date with the artefacts; heals any interruption.
+
+    An artefact that is damaged is named and left out (exit code 3); what was loaded of it before stays.
 
     \b
     atlas load
     """
-    _load(home_of(home))
+    return SOME_FAILED if _load(home_of(home)) else 0
 
 
 @click.command()
 @home_option
 def rebuild(home: Path | None) -> None:
-    """Make the stores again from the artefacts.
+    """Make the stores again from the artefacts. If one of those is damaged, the old stores stay.
 
     \b
     atlas rebuild
@@ -197,10 +190,28 @@ def demo(home: Path | None, out: Path | None) -> None:
     tour(place, out or place.root / "demo")
 
 
-def _load(place: Any) -> None:
+def _tell(report: Any, done: str) -> None:
+    """Ids to stdout; counts, new names and failures to stderr."""
+    counts = f"{len(report.traced)} {done}, {len(report.present)} there already, {len(report.failed)} failed"
+    click.echo(f"{counts} in {report.seconds:.1f} s", err=True)
+    for old, new in report.renamed[:_TOLD]:
+        click.echo(f"renamed: {old} is {new} now", err=True)
+    for source, reason in report.failed[:_TOLD]:
+        click.echo(f"failed: {reason if reason.startswith(source) else f'{source}: {reason}'}", err=True)
+    if len(report.failed) > _TOLD:
+        click.echo("... all of them: atlas status --failures", err=True)
+    for graph_id in report.traced + report.present:
+        click.echo(graph_id)
+
+
+def _load(place: Any) -> bool:
+    """Load what is not loaded; whether an artefact is damaged."""
     from ingest.load import load as job
     from ingest.progress import bar
 
     with bar("load") as watch:
         report = job(place, watch.count)
-    sys.stderr.write(f"loaded: {report}\n")
+    click.echo(f"loaded: {report}", err=True)
+    for graph_id, reason in report.damaged:
+        click.echo(f"damaged: {graph_id[:12]}: {reason}", err=True)
+    return bool(report.damaged)

@@ -17,18 +17,16 @@ from typing import Protocol
 import torch
 
 from atlas.artefact.failures import append_failure, read_failures, settle_failure
-from atlas.artefact.read import graph_ids
+from atlas.artefact.format import graph_folder
+from atlas.artefact.read import graph_ids, read_description
 from atlas.artefact.write import write_circuit, write_description
 from atlas.config import Home
-from atlas.domain.example import Line
+from atlas.domain.example import Example, Line
 from atlas.errors import AtlasError, InputError
-from ingest.assemble import describe
+from ingest.assemble import redescribe
 from ingest.pipeline import Tracer
 
 log = logging.getLogger(__name__)
-
-# What one example may do to a trace without ending the job: memory, and shapes or values that libraries refuse.
-_PER_EXAMPLE = (AtlasError, MemoryError, RuntimeError, ValueError, IndexError, OSError)
 
 
 class Watch(Protocol):
@@ -52,6 +50,8 @@ class JobReport:
     """Ids of the graphs made now."""
     present: list[str] = field(default_factory=list)
     """Ids that were there already."""
+    renamed: list[tuple[str, str]] = field(default_factory=list)
+    """(old slug, new slug) of graphs that were there and have another name now."""
     failed: list[tuple[str, str]] = field(default_factory=list)
     """(source, reason) of each input that failed."""
     stopped: bool = False
@@ -80,8 +80,8 @@ def _one(job: "Job", line: Line, where: str, tracer: Tracer) -> None:
     if line.example is None:
         raise line.error or InputError(f"{where} cannot be read")
     prepared = tracer.prepare(line.example)
-    if prepared.id in job.present:
-        write_description(job.home, prepared.id, describe(line.example, prepared.id))
+    if job.has(prepared.id):
+        job.describe(prepared.id, line.example)
     else:
         write_circuit(job.home, tracer.trace(prepared, job.watch.phase))
     job.done(prepared.id)
@@ -104,7 +104,7 @@ class Job:
         self.watch.start(label)
         try:
             yield
-        except _PER_EXAMPLE as error:
+        except Exception as error:  # the worker: whatever one input does, the others go on
             reason = str(error) if isinstance(error, AtlasError) else _explain(error)
             log.warning("failed source=%s reason=%s", where, reason, exc_info=not isinstance(error, AtlasError))
             append_failure(self.home, job=job, source=where, prompt=prompt, reason=reason)
@@ -114,6 +114,21 @@ class Job:
         if where in self._failed_before:
             settle_failure(self.home, where)
         self.watch.finish("done")
+
+    def has(self, graph_id: str) -> bool:
+        """Whether a graph is there, made by this job, before it, or meanwhile by another."""
+        if graph_id not in self.present and graph_folder(self.home, graph_id).exists():
+            self.present.add(graph_id)
+        return graph_id in self.present
+
+    def describe(self, graph_id: str, example: Example) -> None:
+        """Take over what a line says of a graph that is there already."""
+        old = read_description(self.home, graph_id)
+        new = redescribe(old, example)
+        if new != old:
+            write_description(self.home, graph_id, new)
+        if new.slug != old.slug:
+            self.report.renamed.append((old.slug, new.slug))
 
     def done(self, graph_id: str) -> None:
         """A graph is in: made now, or there already."""
@@ -154,10 +169,13 @@ def _stop_on_interrupt() -> Iterator[list[bool]]:
 
 
 def count_lines(path: Path) -> int:
-    """Lines of a prompts file that are not blank. Raises InputError if it cannot be read."""
+    """Lines of a prompts file that are not blank. Raises InputError if it cannot be read or has none."""
     try:
-        return sum(1 for line in path.read_bytes().splitlines() if line.strip())
+        found = sum(1 for line in path.read_bytes().splitlines() if line.strip())
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror}", "a prompts file (JSON lines)", "See `atlas ingest --help`"
         ) from error
+    if not found:
+        raise InputError(f"{path} is empty", "a prompts file (JSON lines)", "See `atlas ingest --help`")
+    return found

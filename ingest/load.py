@@ -38,6 +38,7 @@ LOADER_WAIT = 3600.0
 """Seconds a second loader waits for the first."""
 _BATCH_ROWS = 1_000_000
 _BATCH_GRAPHS = 32
+_NAMED = 3
 _log = logging.getLogger(__name__)
 
 
@@ -118,15 +119,31 @@ def load(home: Home, progress: Progress | None = None, wait: float = LOADER_WAIT
 
 
 def rebuild(home: Home, progress: Progress | None = None, wait: float = LOADER_WAIT) -> LoadReport:
-    """Make the stores again from the artefacts. The old ones answer until the new ones are ready."""
+    """Make the stores again from the artefacts. The old ones answer until the new ones are ready.
+
+    Raises ArtefactError, and keeps the old stores, if an artefact is damaged: the new ones would lack its graph.
+    """
     with loading(home, progress, wait):
         half = aside(home, "rebuild")
         half.mkdir()
         fresh = Projections(Duck(home, half / home.duckdb.name), half / "vectors")
         report = project(home, fresh, progress)
+        if report.damaged:
+            shutil.rmtree(half)
+            raise _incomplete(report.damaged)
         _swap(home, fresh, half)
         shutil.rmtree(half)
     return report
+
+
+def _incomplete(damaged: tuple[tuple[str, str], ...]) -> ArtefactError:
+    named = "; ".join(f"{graph_id[:12]} ({reason.rstrip('.')})" for graph_id, reason in damaged[:_NAMED])
+    more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+    return ArtefactError(
+        f"{len(damaged)} artefacts are damaged: {named}{more}",
+        "sound artefacts; the stores stay as they were",
+        "Restore them, or `atlas delete` them and trace them again",
+    )
 
 
 def delete(home: Home, graph_id: str, progress: Progress | None = None, wait: float = LOADER_WAIT) -> LoadReport:

@@ -54,6 +54,12 @@ class Bar:
             left = "" if self._total is None else f" of {self._total}, {(self._total - self._done) / rate:.0f} s left"
             sys.stderr.write(f"{self._title}: {self._done}{left} ({rate:.2f} {self._unit}/s)\n")
 
+    def expect(self, total: int) -> None:
+        """How many items there are from here on."""
+        self._total, self._done = total, 0
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, total=total, completed=0)
+
     def count(self, done: int, total: int, label: str = "") -> None:
         """For jobs that count for themselves."""
         self._total = total

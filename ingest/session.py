@@ -94,24 +94,25 @@ def shipped_assets() -> Path:
     return Path(str(resources.files("ingest.demo"))) / "assets"
 
 
-def run_ingest(home: Home, request: Request) -> JobReport:
-    """Load model and transcoders once, then trace every line."""
+def open_tracer(request: Request) -> Tracer:
+    """Load model and transcoders, once for all lines. Raises ModelError, TranscoderError."""
+    torch.manual_seed(request.seed)
+    with bar("loading the model"):
+        model = load_model(request.model, request.device, request.precision)
+        _choose_threads(model)
+        return Tracer(model, load_bank(request.transcoders, model), request.settings)
+
+
+def run_ingest(home: Home, request: Request, tracer: Tracer) -> JobReport:
+    """Trace every line of the request. Raises InputError if there is none."""
     if request.prompts is None:
         assert request.example is not None
         asked = request.example.prompt
         lines, total, source = iter([Line(0, request.example, None)]), 1, f"--prompt {asked[:60]!r}"
     else:
-        lines, total, source = (
-            read_prompts(request.prompts),
-            count_lines(request.prompts),
-            str(request.prompts.absolute()),
-        )
-    torch.manual_seed(request.seed)
+        lines, total = read_prompts(request.prompts), count_lines(request.prompts)
+        source = str(request.prompts.absolute())
     with bar("ingest", total) as watch:
-        watch.phase("loading the model", 0, 1)
-        model = load_model(request.model, request.device, request.precision)
-        _choose_threads(model)
-        tracer = Tracer(model, load_bank(request.transcoders, model), request.settings)
         return ingest_lines(home, lines, source, tracer, watch)
 
 
@@ -125,9 +126,13 @@ def _choose_threads(model: Model) -> None:
 
 def run_import(home: Home, paths: tuple[Path, ...]) -> JobReport:
     """Read graph files into artefacts; a file that cannot be read is a failure, not an end."""
-    files = find_graph_files(paths)
-    with bar("import", len(files)) as watch:
+    with bar("import") as watch:
         job = Job(home, watch)
+        files: list[Path] = []
+        for path in paths:
+            with job.item("import", str(path.absolute()), path.name, None):
+                files += find_graph_files([path])
+        watch.expect(len(files))
         for path in files:
             with job.item("import", str(path.absolute()), path.name, None):
                 circuit = read_graph_json(path)

@@ -110,8 +110,12 @@ class _Expected:
 def _graphs(
     home: Home, duck: Duck, projection: pa.Table, expected: _Expected, progress: Progress | None
 ) -> Iterator[Difference]:
-    names = graph_ids(home)
-    numbers, sets = Ledger(home).assign("graph", names), Ledger(home)
+    ledger = Ledger(home)
+    numbers, sets = ledger.numbers("graph"), ledger.numbers("set")
+    unnumbered = [name for name in graph_ids(home) if name not in numbers]
+    for name in unnumbered:  # a check hands out no numbers
+        yield Difference(name, "duckdb", "projection", "the ledger has no number for the graph; run `atlas load`")
+    names = [name for name in graph_ids(home) if name in numbers]
     lines = {(row["gid"], row["store"]): row for row in projection.to_pylist()}
     for done, name in enumerate(sorted(names, key=numbers.__getitem__)):
         gid = numbers[name]
@@ -124,7 +128,12 @@ def _graphs(
             expected.damaged = True
             yield Difference(name, "artefact", None, str(error))
             continue
-        graph = GraphToLoad(gid, sets.set_number(circuit.transcoders), checksum, circuit)
+        set_number = sets.get(circuit.transcoders)
+        if set_number is None:
+            expected.damaged = True
+            yield Difference(name, "duckdb", "feature_set", "the ledger has no number for its set; run `atlas load`")
+            continue
+        graph = GraphToLoad(gid, set_number, checksum, circuit)
         rows = graph_rows(graph)
         expected.add(graph, rows)
         for store in ("duckdb", "vectors"):

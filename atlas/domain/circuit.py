@@ -55,7 +55,9 @@ class Nodes(Columns):
         "float64", "pre_activation - own_bias - sum of all incoming, over incoming_abs.", "share", nullable=True
     )
     probability: np.ndarray = column("float64", "Probability of a logit's token.", nullable=True)
-    is_answer: np.ndarray = column("bool", "The most probable logit among the targets.")
+    is_answer: np.ndarray = column(
+        "bool", "The target of most weight: the most probable logit, or the difference or vector asked for."
+    )
     original_id: np.ndarray = column("text", "Node id in the imported file.", nullable=True)
     extra: np.ndarray = column("text", "Keys of the imported node that have no column, as JSON.", nullable=True)
 

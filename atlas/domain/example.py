@@ -46,6 +46,7 @@ class Example:
             record = json.loads(line)
         except ValueError as error:
             raise InputError(f"not JSON ({error})", 'one object a line, as in {"prompt": "what is this ?"}') from error
+        _refuse_half_characters(record)
         if not isinstance(record, dict):
             raise InputError(f"a JSON {type(record).__name__}", 'an object with "prompt"')
         prompt = record.pop("prompt", None)
@@ -81,7 +82,7 @@ class Line:
 def read_prompts(path: Path) -> Iterator[Line]:
     """Read a prompts file line by line; a broken line is an entry, not an end. Raises InputError without a file."""
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror}", "a prompts file (JSON lines)", "See `atlas ingest --help`"
@@ -95,3 +96,11 @@ def read_prompts(path: Path) -> Iterator[Line]:
             yield Line(number, None, InputError(f"not UTF-8 ({error.reason} at byte {error.start})", "UTF-8 text"))
         except InputError as error:
             yield Line(number, None, error)
+
+
+def _refuse_half_characters(value: Any) -> None:
+    """JSON can write half of a surrogate pair, which is no character and has no bytes."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"half a character ({error.object[error.start]!r})", "whole Unicode characters") from error

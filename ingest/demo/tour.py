@@ -19,10 +19,11 @@ from atlas.config import Home
 from atlas.errors import AtlasError
 from atlas.interop import export_graph
 from ingest.demo.scenes import Scene, write_scenes
+from ingest.jobs import JobReport
 from ingest.load import load
 from ingest.pipeline import TraceSettings
 from ingest.progress import bar
-from ingest.session import Request, run_ingest, shipped
+from ingest.session import Request, open_tracer, run_ingest, shipped
 
 _SUM = "sum-3-4-a"
 _MARS, _MARS_TOO, _EARTH = "moons-mars-a", "moons-mars-b", "moons-earth-a"
@@ -34,12 +35,12 @@ _INDENT = "   "
 class Asked:
     """The demo's atlas, and the truth about its pictures."""
 
-    def __init__(self, door: Any, scenes: dict[str, Scene]) -> None:
+    def __init__(self, door: Any, scenes: dict[str, Scene], ids: set[str]) -> None:
         self.door = door
         self.scenes = scenes
-        columns = "slug, correct, n_nodes, n_edges, n_positions, replacement, completeness, worst_residue"
+        columns = "id, slug, correct, n_nodes, n_edges, n_positions, replacement, completeness, worst_residue"
         rows = door.sql(f"SELECT {columns} FROM graph WHERE source = 'trace' ORDER BY gid").to_pylist()  # noqa: S608
-        self.graphs: dict[str, dict[str, Any]] = {row["slug"]: row for row in rows if row["slug"] in scenes}
+        self.graphs: dict[str, dict[str, Any]] = {row["slug"]: row for row in rows if row["id"] in ids}
 
     def alike(self, a: str, b: str) -> float:
         """Jaccard of two graphs' features."""
@@ -67,12 +68,12 @@ def tour(home: Home, out: Path) -> None:
     """Draw, answer, trace, load and ask. Raises AtlasError if the graphs are not what they should be."""
     begin = perf_counter()
     prompts, drawn = write_scenes(out)
-    report = run_ingest(home, _request(prompts))
+    report = _ingest(home, prompts)
     if report.failed:
         raise AtlasError(f"{len(report.failed)} of {len(drawn)} demo pictures failed: {report.failed[0][1]}")
     with bar("load") as watch:
         load(home, watch.count)
-    asked = Asked(atlas.open(home.root), {scene.slug: scene for scene in drawn})
+    asked = Asked(atlas.open(home.root), {scene.slug: scene for scene in drawn}, set(report.traced + report.present))
     for section in (_answers, _digits, _recurring, _planets, _duplicates):
         section(asked)
     _drawing(asked, out)
@@ -82,8 +83,8 @@ def tour(home: Home, out: Path) -> None:
     click.echo(f"{_INDENT}atlas list | atlas show {_MARS} | atlas ask --list | atlas sql 'SELECT ...'")
 
 
-def _request(prompts: Path) -> Request:
-    return Request(
+def _ingest(home: Home, prompts: Path) -> JobReport:
+    request = Request(
         prompts=prompts,
         example=None,
         model=shipped("model"),
@@ -93,10 +94,11 @@ def _request(prompts: Path) -> Request:
         seed=0,
         settings=TraceSettings(),
     )
+    return run_ingest(home, request, open_tracer(request))
 
 
 def _answers(asked: Asked) -> None:
-    _head("does it answer, and are the graphs right?", "atlas list")
+    _head("Does it answer, and are the graphs right?", "atlas list")
     rows = asked.graphs.values()
     right = sum(bool(row["correct"]) for row in rows)
     nodes, edges = _mean(rows, "n_nodes"), _mean(rows, "n_edges")
@@ -106,7 +108,7 @@ def _answers(asked: Asked) -> None:
 
 
 def _digits(asked: Asked) -> None:
-    _head("what carries the digits into the sum?", f"atlas ask image-to-logit --graph {_SUM}")
+    _head("What carries the digits into the sum?", f"atlas ask image-to-logit --graph {_SUM}")
     scene = asked.scenes[_SUM]
     _table(
         ("feature", "fires on", "reads most from", "share carried", "speaks for"),
@@ -124,7 +126,7 @@ def _digits(asked: Asked) -> None:
 
 
 def _recurring(asked: Asked) -> None:
-    _head("what recurs over renderings?", "atlas ask recurring-features --task sum --concept 3+4 --modality image")
+    _head("What recurs over renderings?", "atlas ask recurring-features --task sum --concept 3+4 --modality image")
     rows = asked.door.ask("recurring-features", task="sum", concept="3+4", modality="image").to_pylist()
     _table(
         ("feature", "in 3 + 4", "in all graphs", "fires on"),
@@ -141,7 +143,7 @@ def _recurring(asked: Asked) -> None:
 
 
 def _planets(asked: Asked) -> None:
-    _head("what do two planets share?", f"atlas ask shared-features --a {_MARS} --b {_EARTH}")
+    _head("What do two planets share?", f"atlas ask shared-features --a {_MARS} --b {_EARTH}")
     pair, same, other = (asked.alike(_MARS, slug) for slug in (_EARTH, _MARS_TOO, _SUM))
     rows = asked.door.ask("shared-features", a=_MARS, b=_EARTH).to_pylist()
     seen = sum(row["image_share"] > 0 for row in rows)
@@ -153,7 +155,7 @@ def _planets(asked: Asked) -> None:
 
 
 def _duplicates(asked: Asked) -> None:
-    _head("which visual features are near-duplicates?", f"atlas duplicates --modality image --cosine {_COSINE}")
+    _head("Which visual features are near-duplicates?", f"atlas duplicates --modality image --cosine {_COSINE}")
     _table(
         ("feature", "and", "cosine", "one fires on", "the other on"),
         (
@@ -170,14 +172,14 @@ def _duplicates(asked: Asked) -> None:
 
 
 def _drawing(asked: Asked, out: Path) -> None:
-    _head("what does one circuit look like?", f"atlas export {_SUM} --to png --out {_SUM}.png")
+    _head("What does one circuit look like?", f"atlas export {_SUM} --to png --out {_SUM}.png")
     for form in ("png", "svg"):
         export_graph(asked.door.graph(_SUM), form, out / f"{_SUM}.{form}")
     _say(f"Drawn with its picture: {_relative(out / _SUM)}.png and .svg")
 
 
 def _head(question: str, command: str) -> None:
-    click.echo(f"\n$ {command}  # {question}")
+    click.echo(f"\n{question}  ({command})")
 
 
 def _say(text: str) -> None:

@@ -177,7 +177,8 @@ def _begin(aside: Path, config: TranscoderConfig) -> None:
     aside.mkdir(parents=True, exist_ok=True)
     note = aside / "run.json"
     content = json.dumps(asdict(config), sort_keys=True)
-    if note.exists() and note.read_text() != content:
+    begun = any(aside.glob("layer_*"))  # without a layer nothing is lost by other settings
+    if begun and note.exists() and note.read_text() != content:
         raise InputError(
             found=f"an unfinished set with other settings in {aside}",
             expected="the same settings",

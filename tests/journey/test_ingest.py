@@ -54,6 +54,11 @@ def test_one_prompt(tmp_path: Path, picture: Path) -> None:
     ]
     again = atlas(*arguments, cwd=tmp_path)
     assert "0 traced, 1 there already" in again.err
+    plain = [argument for argument in arguments if argument not in ("--slug", "two-and-three", "--expected", " 5 ")]
+    assert atlas(*plain, cwd=tmp_path).code == 0
+    listed = atlas("list", "--home", tmp_path / "h", "--json", cwd=tmp_path).rows()
+    assert [(row["slug"], row["correct"]) for row in listed] == [("two-and-three", True)], "what is not said stays"
+    assert not (tmp_path / "h" / "log" / "atlas.log").read_text().count("Traceback")
 
 
 def test_bad_lines_are_named_and_the_rest_is_in(tmp_path: Path, picture: Path) -> None:
@@ -67,6 +72,7 @@ def test_bad_lines_are_named_and_the_rest_is_in(tmp_path: Path, picture: Path) -
         "more markers": json.dumps({"prompt": "<start_of_image> <start_of_image> read it", "images": [picture.name]}),
         "fewer markers": json.dumps({"prompt": "<start_of_image> read it", "images": [picture.name] * 2}),
         "no prompt": json.dumps({"images": [picture.name]}),
+        "half a character": '{"prompt": "\\ud800 lone"}',
         "unknown target": json.dumps(good | {"targets": ["chrysanthemum"]}),
     }
     file = tmp_path / "prompts.jsonl"
@@ -78,7 +84,7 @@ def test_bad_lines_are_named_and_the_rest_is_in(tmp_path: Path, picture: Path) -
     assert all(row["reason"].strip() for row in failures)
     Image.open(picture).save(tmp_path / "absent.png")
     again = atlas("ingest", file, *MODEL, "--home", tmp_path / "h", "--no-load", cwd=tmp_path)
-    assert "1 traced, 2 there already, 6 failed" in again.err
+    assert "1 traced, 2 there already, 7 failed" in again.err
     left = atlas("status", "--failures", "--json", "--home", tmp_path / "h", cwd=tmp_path).rows()
     assert len(left) == len(bad) - 1, "what is mended is no failure any more"
     (tmp_path / "absent.png").unlink()
@@ -101,7 +107,7 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path: Path, arguments: tuple[str,
     assert done.code == 1
     assert says in done.err
     assert "Traceback" not in done.err
-    assert not list((tmp_path / "h" / "artefacts").glob("graph/*/*"))
+    assert not (tmp_path / "h").exists()
 
 
 def test_a_home_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from atlas.artefact.ledger import Ledger
 from atlas.artefact.write import write_circuit, write_description
 from atlas.config import Home, open_home
 from atlas.domain.circuit import Circuit
-from atlas.errors import NotFoundError, StoreBusyError
+from atlas.errors import ArtefactError, NotFoundError, StoreBusyError
 from atlas.stores.duck import Duck
 from atlas.stores.vectors import open_indexes
 from ingest.load import delete, gc, load, rebuild
@@ -190,6 +190,9 @@ def test_a_graph_damaged_after_loading_keeps_its_rows(home: Home) -> None:
     (graph_folder(home, circuits[1].id) / "manifest.json").write_text("{")
     report = load(home)
     assert report.removed == 0 and len(report.damaged) == 1
+    assert state(home) == before
+    with pytest.raises(ArtefactError, match=r"1 artefacts are damaged: .*the stores stay as they were"):
+        rebuild(home)
     assert state(home) == before
 
 

@@ -99,6 +99,14 @@ def test_a_graph_that_is_not_loaded_is_found(home: Home) -> None:
     assert verify(home) == []
 
 
+def test_a_check_hands_out_no_numbers(home: Home) -> None:
+    load(home)
+    home.ledger.unlink()
+    found = verify(home)
+    assert any("no number" in difference.what for difference in found)
+    assert not home.ledger.exists()
+
+
 def test_a_damaged_artefact_is_found(home: Home) -> None:
     (graph_folder(home, CIRCUITS[0].id) / "nodes.parquet").write_bytes(b"")
     found = verify(home)
