@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FORMS = ("json", "csv", "arrow")
-SCREEN = 40
-"""Rows of an answer printed for people unless they say --limit."""
 
 
 def home_option(command: Command) -> Command:
@@ -89,18 +87,39 @@ def emit(
 
 
 def _show(records: list[dict[str, Any]], title: str) -> None:
+    """A table as wide as the terminal, or wider: lines break between words only. A pipe gets each row on one line."""
+    import shutil
+
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    on_screen = sys.stdout.isatty()
+    least = most = -_GAP
     for name in records[0]:
         values = [record.get(name) for record in records]
         numeric = all(value is None or isinstance(value, int | float) for value in values)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        cells = [name, *map(_cell, values)]
+        longest = max(map(_width, cells))
+        words = longest if numeric else max((_width(word) for cell in cells for word in cell.split()), default=0)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold", min_width=words)
+        least, most = least + words + _GAP, most + longest + _GAP
     for record in records:
         table.add_row(*(_cell(record.get(name)) for name in records[0]))
-    width = None if sys.stdout.isatty() else 120
-    Console(width=width, soft_wrap=False, highlight=False, markup=False).print(table)
+    width = max(least, shutil.get_terminal_size().columns) if on_screen else max(most, len(title), 1)
+    console = Console(width=width, highlight=False, markup=False)
+    with console.capture() as printed:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+_GAP = 2  # blanks between columns
+
+
+def _width(text: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _cell(value: Any) -> str:

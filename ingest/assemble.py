@@ -3,7 +3,7 @@
 import platform
 import resource
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -210,6 +210,7 @@ def _provenance(traced: Traced, model: Model, bank: Bank) -> dict[str, Any]:
         "versions": {package: version(package) for package in ("torch", "transformers", "circuit-atlas")},
         "threads": torch.get_num_threads(),
         "seed": torch.initial_seed(),
+        "rollout": asdict(traced.maps.settings),
         "seconds": traced.seconds,
         "peak_memory_bytes": _peak_memory(device),
     }

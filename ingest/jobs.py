@@ -4,6 +4,7 @@ One model load for all; a graph that is there already is not traced again; an in
 with its reason; the first Ctrl-C finishes the graph at hand, the second drops it. Nothing here knows a database.
 """
 
+import errno
 import logging
 import signal
 import time
@@ -22,11 +23,13 @@ from atlas.artefact.read import graph_ids, read_description
 from atlas.artefact.write import write_circuit, write_description
 from atlas.config import Home
 from atlas.domain.example import Example, Line
-from atlas.errors import AtlasError, InputError
+from atlas.errors import AtlasError, HomeError, InputError
 from ingest.assemble import redescribe
 from ingest.pipeline import Tracer
 
 log = logging.getLogger(__name__)
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class Watch(Protocol):
@@ -105,6 +108,8 @@ class Job:
         try:
             yield
         except Exception as error:  # the worker: whatever one input does, the others go on
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise HomeError(f"{self.home.root} takes no more files ({error.strerror})", "room to write") from error
             reason = str(error) if isinstance(error, AtlasError) else _explain(error)
             log.warning("failed source=%s reason=%s", where, reason, exc_info=not isinstance(error, AtlasError))
             append_failure(self.home, job=job, source=where, prompt=prompt, reason=reason)

@@ -38,7 +38,7 @@ from ingest.attribution.result import collect
 from ingest.attribution.settings import AttributionSettings
 from ingest.attribution.targets import TargetSpec, Vocabulary, resolve, shared_prefix
 from ingest.model.capture import run
-from ingest.model.generation import append_tokens, greedy_answer
+from ingest.model.generation import append_tokens, generate, greedy_answer
 from ingest.model.images import open_image
 from ingest.model.inputs import Inputs, prepare
 from ingest.model.model import Model
@@ -79,8 +79,10 @@ class Prepared:
     """What was asked."""
     images: list[Image.Image]
     """Its pictures."""
+    asked: Inputs
+    """The prompt alone: what the model answers."""
     inputs: Inputs
-    """What the model is given."""
+    """What is traced: the prompt, with generated tokens or the named answers' common beginning after it."""
     targets: TargetSpec
     """Which logits to explain."""
     identity: dict[str, Any]
@@ -103,9 +105,11 @@ class Tracer:
         """Steps 1 and 2. Raises InputError or TargetError for what cannot be asked."""
         model, settings = self.model, self.settings
         images = [open_image(path) for path in example.images]
-        inputs = prepare(model, example.prompt, images, raw=settings.raw, generate=settings.generate)
+        asked = prepare(model, example.prompt, images, raw=settings.raw)
         targets = settings.targets if example.targets is None else TargetSpec.from_json(example.targets)
+        inputs = generate(model, asked, settings.generate)
         inputs = append_tokens(model, inputs, shared_prefix(targets, self._vocabulary))
+        targets = targets.at(len(inputs.positions))
         identity = {
             "format": FORMAT,
             "model": model.identity.key,
@@ -113,12 +117,13 @@ class Tracer:
             "processor": content_hash(model.processor_settings),
             "transcoders": self.bank.identity.key,
             "token_ids": inputs.token_ids.tolist(),
+            "prompt_length": len(asked.positions),
             "images": [bytes_hash(path.read_bytes()) for path in example.images],
             "targets": targets.to_json(),
             "attribution": settings.attribution.to_json(),
-            "rollout": asdict(settings.rollout),
+            "rollout": asdict(settings.rollout) if images else None,
         }
-        return Prepared(example, images, inputs, targets, identity, content_hash(identity))
+        return Prepared(example, images, asked, inputs, targets, identity, content_hash(identity))
 
     def trace(self, prepared: Prepared, progress: Progress | None = None) -> Circuit:
         """Steps 3 to 10. Raises ClosureError if a row's sum does not close within the precision's limit."""
@@ -140,7 +145,7 @@ class Tracer:
             with clock("prune"):
                 graph = collect(rows, prune(rows, settings), *_places(inputs), settings.coverage)
             with clock("answer"):
-                answer = greedy_answer(model, inputs, self.settings.answer_tokens)
+                answer = greedy_answer(model, prepared.asked, self.settings.answer_tokens)
         with clock("look"):
             seen = np.unique(graph.nodes.position[graph.nodes.kind == "image"]).tolist()
             maps = heat_maps(model, inputs, seen, self.settings.rollout)

@@ -163,6 +163,9 @@ def _targets(options: dict[str, Any]) -> TargetSpec:
     position = options["position"]
     if options["strings"] and options["difference"]:
         raise InputError("--target beside --difference", "one of the two")
+    named = options["strings"] or options["difference"]
+    if named and (options["logit_mass"] is not None or options["max_logits"] is not None):
+        raise InputError("--logit-mass or --max-logits beside named targets", "one of the two: they choose top logits")
     if options["strings"]:
         return TargetSpec(kind="strings", strings=tuple(options["strings"]), position=position)
     if options["difference"]:

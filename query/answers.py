@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from atlas.errors import AtlasError, QuestionError
 from query.header import Engine, Parameter, Question, Value, parameters_of
+from query.line import PLACEHOLDERS, command
 from query.names import FeatureName, GraphName, Store, feature_in, graph_in, set_in
 
 REMARKS = b"atlas.remarks"  # key in the metadata of an answer's schema
@@ -108,19 +109,6 @@ def check(asked: Question, given: Mapping[str, Any]) -> dict[str, Value]:
             f"As in: {command(asked, PLACEHOLDERS)}",
         )
     return values
-
-
-def command(asked: Question, examples: Mapping[str, Any]) -> str:
-    """A command line that asks the question, with the required parameters filled from `examples` (by name or type)."""
-    words = [f"atlas ask {asked.name}"]
-    for parameter in asked.parameters:
-        if parameter.required:
-            value = examples.get(parameter.name, examples.get(parameter.type, parameter.name.upper()))
-            words.append(f"{parameter.option} {value}")
-    return " ".join(words)
-
-
-PLACEHOLDERS = {"feature": "3/1042", "graph": "GRAPH", "a": "GRAPH", "b": "OTHER"}
 
 
 def _typed(parameter: Parameter, value: Any) -> Value:

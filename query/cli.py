@@ -1,9 +1,15 @@
 """Commands that ask. Only click and the shared options are imported here; each command imports what it runs."""
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from atlas.config import Home, home_path
+from atlas.errors import InputError
 from atlas.options import emit, home_of, home_option, output_options
 from query.question_commands import QuestionGroup
 
@@ -23,8 +29,8 @@ def ask(context: click.Context, wants_list: bool, home: Path | None, form: str |
 
     \b
     atlas ask --list
-    atlas ask recurring-features --task sum --limit 10
-    atlas ask shared-features --a mars --b jupiter --json
+    atlas ask recurring-features --task sum --concept 3+4
+    atlas ask shared-features --a moons-mars-a --b moons-earth-a --json
     """
     if context.invoked_subcommand is not None:
         return
@@ -32,10 +38,15 @@ def ask(context: click.Context, wants_list: bool, home: Path | None, form: str |
 
     place = home_of(home) if home is not None or _has_home() else None
     rows = questions(place)
-    if form is None:
-        rows = [{"group": row["group"], "question": row["name"], "asks": row["sentence"]} for row in rows]
-        click.echo("atlas ask NAME --help says what a question takes", err=True)
-    emit(rows, form)
+    if form is not None:
+        emit(rows, form)
+        return
+    at = "" if home is None else f" --home {shlex.quote(str(home))}"
+    for row in rows:
+        click.echo(f"{click.style(row['name'], bold=True)}\n  {row['sentence']}")
+        if place is not None:
+            click.echo(f"  {row['command']}{at}")
+    click.echo("atlas ask NAME --help says what a question takes", err=True)
 
 
 @click.command()
@@ -76,9 +87,16 @@ def list_(
     from query.listing import list_graphs
     from query.tables import graphs_for_people
 
-    table = list_graphs(home_of(home), task, concept, model, limit)
-    rows = table if form else graphs_for_people(table)
-    emit(rows, form, empty="no graph fits; `atlas ingest` and `atlas demo` make some")
+    place = home_of(home)
+    table = list_graphs(place, task, concept, model, limit)
+    if form:
+        emit(table, form)
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        rows, left_out = graphs_for_people(table, width)
+        emit(rows, form, empty="" if table.num_rows else _nothing_listed(place))
+        if left_out:
+            click.echo(f"left out to fit the screen: {', '.join(left_out)}; --json has them", err=True)
     if table.num_rows >= limit:
         _say_cut(limit)
 
@@ -95,8 +113,8 @@ def show(name: str, set_name: str | None, top: int, home: Path | None, form: str
     --csv and --arrow give the graph's strongest features, or the feature's occurrences.
 
     \b
-    atlas show mars
-    atlas show 3/1042
+    atlas show moons-mars-a
+    atlas show 0/310
     """
     import re
 
@@ -140,7 +158,7 @@ def similar(
     """Find the features that write most like FEATURE (layer/index).
 
     \b
-    atlas similar 3/1042 --layers 2..4
+    atlas similar 0/310 --layers 0..1
     """
     from query import similarity
     from query.tables import for_people
@@ -172,7 +190,7 @@ def duplicates(
     """List pairs of features that write nearly the same.
 
     \b
-    atlas duplicates --cosine 0.9 --modality image
+    atlas duplicates --cosine 0.75 --modality image
     """
     from query import similarity
     from query.tables import for_people
@@ -186,30 +204,59 @@ def duplicates(
 
 @click.command()
 @click.argument("graph")
-@click.option("--to", "form", type=click.Choice(["circuit-tracer", "png", "svg"]), required=True, help="Format.")
+@click.option(
+    "--to", "form", type=click.Choice(["circuit-tracer", "png", "svg"]), help="Format.  [default: by the file's suffix]"
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
+@click.option(
+    "--error-ids",
+    type=click.Choice(["new", "old"]),
+    help="For circuit-tracer: layer_-1_position, or 0_layer_position as before mid-2026.  [default: new, or as imported]",
+)
 @home_option
-def export(graph: str, form: str, out: Path, home: Path | None) -> None:
+def export(graph: str, form: str | None, out: Path, error_ids: Any, home: Path | None) -> None:
     """Write a graph as circuit-tracer JSON, or draw it as PNG or SVG.
 
     \b
-    atlas export mars --to png --out mars.png
+    atlas export sum-3-4-a --out sum-3-4-a.png
+    atlas export sum-3-4-a --to circuit-tracer --out sum-3-4-a.json
     """
+    from atlas.artefact.names import find_graph
     from atlas.artefact.read import read_circuit
     from atlas.interop import export_graph
-    from query.names import find_graph
 
+    form = _export_form(form, out)
     place = home_of(home)
-    circuit = read_circuit(place, find_graph(place, graph).id)
-    export_graph(circuit, form, out)
+    export_graph(read_circuit(place, find_graph(place, graph)), form, out, error_ids=error_ids)
     click.echo(f"wrote {out}", err=True)
+
+
+def _nothing_listed(place: Home) -> str:
+    """Why a list of graphs is empty: none fits, none is there, or none is loaded."""
+    from atlas.artefact.read import graph_ids
+
+    waiting = len(graph_ids(place))
+    if waiting:
+        return f"no graph fits (the home holds {waiting}; if they are not loaded yet, run `atlas load`)"
+    return "there is no graph yet; `atlas ingest` and `atlas demo` make some"
 
 
 def _has_home() -> bool:
     """Whether there is an atlas to take examples from; the list of questions needs none."""
-    from atlas.config import Home, home_path
-
     return Home(home_path()).marker.exists()
+
+
+def _export_form(form: str | None, out: Path) -> str:
+    """The format, from --to or the suffix, which may not contradict each other. Raises InputError."""
+    by_suffix = {".png": "png", ".svg": "svg", ".json": "circuit-tracer"}
+    meant = by_suffix.get(out.suffix.lower())
+    chosen = form or meant
+    if chosen is None:
+        raise InputError(f"nothing says what {out.name} is to be", "--to, or a file named .png, .svg or .json")
+    if meant not in {None, chosen}:
+        suffix = next(suffix for suffix, name in by_suffix.items() if name == chosen)
+        raise InputError(f"--to {chosen} contradicts the suffix of {out.name}", f"a file named {suffix}")
+    return chosen
 
 
 def _say_cut(limit: int) -> None:

@@ -2,7 +2,7 @@
 
 import atlas
 home = atlas.open("atlas-home")
-home.ask("shared-features", a="mars", b="jupiter").to_pandas()
+home.ask("shared-features", a="moons-mars-a", b="moons-earth-a").to_pylist()
 """
 
 from pathlib import Path
@@ -31,11 +31,11 @@ _COUNTS = "SELECT (SELECT count(*) FROM graph) AS graphs, (SELECT count(DISTINCT
 class Atlas:
     """An atlas open for questions. Every method opens the stores, answers and closes them again.
 
-    Answers are Arrow tables: `.to_pandas()`, `.to_pylist()` and, in DuckDB or Polars, themselves.
+    Answers are Arrow tables: `.to_pylist()` makes a list of dicts; DuckDB and Polars read them as they are.
 
     >>> home = Atlas("atlas-home")                                    # doctest: +SKIP
-    >>> home.ask("recurring-features", task="sum", limit=5)           # doctest: +SKIP
-    >>> home.graph("what-is-the-sum").nodes.activation                # doctest: +SKIP
+    >>> home.ask("recurring-features", task="sum", concept="3+4")     # doctest: +SKIP
+    >>> home.graph("sum-3-4-a").nodes.activation                      # doctest: +SKIP
     """
 
     def __init__(self, home: str | Path | None = None) -> None:
@@ -53,7 +53,7 @@ class Atlas:
     def ask(self, name: str, engine: str | None = None, timeout: float = TIMEOUT, **parameters: Any) -> pa.Table:
         """Answer a question of the library; `questions()` lists them, `help("NAME")` says what one takes.
 
-        >>> home.ask("graph-similarity", a="mars", b="jupiter")       # doctest: +SKIP
+        >>> home.ask("graph-similarity", a="moons-mars-a", b="moons-earth-a")       # doctest: +SKIP
         """
         return ask(self.home, name, engine, timeout, **parameters)
 
@@ -81,7 +81,7 @@ class Atlas:
     def graph(self, name: str) -> Circuit:
         """One graph with all that is kept of it, by id, prefix or slug: numpy columns (atlas/domain/circuit.py).
 
-        >>> home.graph("mars").edges.share.max()                      # doctest: +SKIP
+        >>> home.graph("sum-3-4-a").edges.share.max()                 # doctest: +SKIP
         """
         return read_circuit(self.home, find_graph(self.home, name).id)
 
@@ -100,7 +100,7 @@ class Atlas:
     ) -> pa.Table:
         """The k features that write most like this one.
 
-        >>> home.similar("3/1042", k=5, layers="2..4")                # doctest: +SKIP
+        >>> home.similar("0/310", k=5, layers="0..1")                 # doctest: +SKIP
         """
         return similarity.similar(self.home, feature, k, layers, same_layer, set, modality)
 

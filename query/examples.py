@@ -8,14 +8,16 @@ from typing import Any
 from query.header import Parameter, Question
 from query.names import Store
 
+# what people would type: the slug where it names one graph, else the beginning of the id
+_NAME = "CASE WHEN (SELECT count(*) FROM graph AS s WHERE s.slug = g.slug) = 1 THEN g.slug ELSE g.id[1:12] END"
 # graphs with pictures first, then the oldest: the example of a mixed atlas shows pictures
 _GRAPH = """
-SELECT g.gid, g.id, g.task, g.concept, g.set_number, g.n_positions,
+SELECT g.gid, {name} AS name, g.task, g.concept, g.set_number, g.n_positions,
        EXISTS (SELECT 1 FROM position AS p WHERE p.gid = g.gid AND p.modality = 'image') AS pictured
 FROM graph AS g ORDER BY pictured DESC, g.gid LIMIT 1
 """
 _OTHER = """
-SELECT g.id FROM graph AS g, (SELECT * FROM graph WHERE gid = $gid) AS h
+SELECT {name} AS name FROM graph AS g, (SELECT * FROM graph WHERE gid = $gid) AS h
 WHERE g.gid <> h.gid AND g.set_number = h.set_number
 ORDER BY g.partial = h.partial DESC, g.convention IS NOT DISTINCT FROM h.convention DESC,
          g."precision" IS NOT DISTINCT FROM h."precision" DESC,
@@ -25,12 +27,13 @@ ORDER BY g.partial = h.partial DESC, g.convention IS NOT DISTINCT FROM h.convent
 """
 # the feature of that graph which most graphs keep; of one set only if there is one, so that it can be named without
 _FEATURE = """
-SELECT f.name, p.modality, f.set_number FROM node AS n
+SELECT f.name, p.modality, f.set_number, (SELECT count(*) FROM feature AS o WHERE o.name = f.name) AS sets
+FROM node AS n
 JOIN (SELECT fid, count(DISTINCT gid) AS graphs FROM node WHERE fid IS NOT NULL GROUP BY fid) AS c USING (fid)
 JOIN feature AS f USING (fid)
 JOIN position AS p ON p.gid = n.gid AND p.position = n.position
 WHERE n.gid = $gid AND n.kind = 'feature'
-ORDER BY (SELECT count(*) FROM feature AS o WHERE o.name = f.name), c.graphs DESC, n.cumulative NULLS LAST, n.nid
+ORDER BY sets, c.graphs DESC, n.cumulative NULLS LAST, n.nid
 LIMIT 1
 """
 # the patch or token whose edges weigh most
@@ -59,7 +62,7 @@ ORDER BY task IS NULL, concept IS NULL, count(*) DESC, task, concept LIMIT 1
 
 def values(store: Store) -> dict[str, Any]:
     """Every key that a header may name, with a value or None."""
-    graph = _first(store, _GRAPH)
+    graph = _first(store, _GRAPH.format(name=_NAME))
     if not graph:
         return {}
     gid = {"gid": graph["gid"]}
@@ -67,14 +70,15 @@ def values(store: Store) -> dict[str, Any]:
     start = _first(store, _START, gid)
     group = _first(store, _GROUP)
     return {
-        "graph": graph["id"],
-        "image graph": graph["id"],
-        "other graph": _first(store, _OTHER, gid).get("id"),
+        "graph": graph["name"],
+        "image graph": graph["name"],
+        "other graph": _first(store, _OTHER.format(name=_NAME), gid).get("name"),
         "task of image graph": graph["task"],
         "set of image graph": graph["set_number"],
         "feature": feature.get("name"),
         "modality": feature.get("modality"),
         "set": feature.get("set_number"),
+        "sets of feature": feature.get("sets"),
         "task": group["task"],
         "concept": group["concept"],
         "row": start.get("row"),

@@ -25,6 +25,9 @@ COLUMN_TYPES = ("text", "integer", "number", "boolean", "texts", "numbers")
 RESERVED = {"home", "engine", "timeout", "name", "show", "form", "json", "csv", "arrow", "help"}
 """Arguments of ask() and options of its command, which no parameter may shadow."""
 
+SCREEN = 40
+"""Rows of an answer printed for people unless they say --limit."""
+
 _SINGLE = ("name", "asks", "group", "engine", "empty")
 _LINE = re.compile(r"(?:(parameter|column) (\w+) \(([^)]*)\)|(\w+)): (.+)", re.DOTALL)
 _TYPE = re.compile(r"(graph|feature|set|text|boolean|integer|number|one of [\w|-]+)(?: (-?[\d.]+)\.\.(-?[\d.]*))?")

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from atlas.errors import QuestionError
-from query.header import Engine, Parameter, Question, parse, split
+from query.header import SCREEN, Engine, Parameter, Question, parse, split
 
 _FILES: dict[Engine, tuple[str, str, str]] = {"duckdb": ("sql", ".sql", "--"), "neo4j": ("cypher", ".cypher", "//")}
 
@@ -50,7 +50,8 @@ def load(folder: Path) -> dict[str, Question]:
 
 def questions_markdown() -> str:
     """docs/questions.md: every question with what it takes and gives, from the headers."""
-    parts = ["# Questions\n", "Generated from the headers in `query/sql`; `make docs` makes it again.\n", _INTRODUCTION]
+    parts = ["# Questions\n", "Generated from the headers in `query/sql`; `make docs` makes it again.\n"]
+    parts.append(_INTRODUCTION.format(screen=SCREEN))
     for group, questions in groupby(library().values(), key=lambda q: q.group):
         parts += [f"## {group}\n", *(line for asked in questions for line in _section(asked))]
     return "\n".join(parts)
@@ -64,6 +65,9 @@ _INTRODUCTION = """\
 
 In Python: `atlas.open(home).ask(NAME, param=value)` returns an Arrow table. A graph is named by its id, a unique prefix
 of it, or its slug; a feature by `layer/index`, with `--set` where more than one transcoder set has it.
+
+The default of `--limit` is that of Python, `--json`, `--csv` and `--arrow`; the table for people stops at {screen} rows
+unless `--limit` says otherwise.
 """
 
 

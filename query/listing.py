@@ -15,12 +15,21 @@ TOP = 10
 
 _GRAPHS = """
 SELECT id, slug, model, prompt, answer, expected, correct, task, concept, n_nodes AS nodes, n_edges AS edges,
-       replacement, completeness
+       replacement, completeness, gid
 FROM graph
 WHERE ($task IS NULL OR task = $task) AND ($concept IS NULL OR concept = $concept)
   AND ($model IS NULL OR model = $model)
 ORDER BY gid
 LIMIT $limit
+"""
+# what was asked to be explained, where it was not the top logits at the last position; imports do not say
+_ASKED = """
+SELECT g.gid, json_extract_string(g.identity, '$.targets') AS targets,
+       (SELECT list(n.text ORDER BY n.probability DESC NULLS LAST, n.nid) FROM node AS n
+        WHERE n.gid = g.gid AND n.kind = 'logit') AS texts
+FROM graph AS g
+WHERE list_contains($gids, g.gid) AND (json_extract_string(g.identity, '$.targets.kind') <> 'top'
+                                       OR json_extract_string(g.identity, '$.targets.position') <> '-1')
 """
 _TARGETS = """
 SELECT text, "index" AS token_id, position, probability, is_answer FROM node
@@ -84,9 +93,15 @@ FROM met GROUP BY name, kind ORDER BY graphs DESC, round(mean_share, 9) DESC, ki
 def list_graphs(
     home: Home, task: str | None = None, concept: str | None = None, model: str | None = None, limit: int = 1_000_000
 ) -> pa.Table:
-    """All graphs, oldest first: id, slug, model, prompt, answer, expected, correct, task, concept, sizes and scores."""
+    """All graphs, oldest first: names, prompt, answer, expected, correct, task, concept, sizes, scores and target.
+
+    The target is what a graph explains if that is not the top logits at the last position, as in "7 - 8", "five @-2".
+    """
     with reading(home) as store:
-        return store.arrow(_GRAPHS, {"task": task, "concept": concept, "model": model, "limit": limit})
+        found = store.arrow(_GRAPHS, {"task": task, "concept": concept, "model": model, "limit": limit})
+        gids = found["gid"].to_pylist()
+        named = _targets(store, gids)
+    return found.drop_columns(["gid"]).append_column("target", pa.array([named.get(gid) for gid in gids], pa.string()))
 
 
 def show_graph(home: Home, text: str, limit: int = TOP) -> dict[str, Any]:
@@ -108,6 +123,7 @@ def graph_page(store: Store, graph: GraphName, limit: int) -> dict[str, Any]:
     for name in ("identity", "provenance", "extra"):
         page[name] = None if page[name] is None else json.loads(page[name])
     page["kinds"] = {row["kind"]: row["nodes"] for row in store.arrow(_KINDS, key).to_pylist()}
+    page["target"] = _targets(store, [graph.gid]).get(graph.gid)
     page["targets"] = store.arrow(_TARGETS, key).to_pylist()
     page["images"] = store.arrow(_IMAGES, key).to_pylist()
     page["top_features"] = store.arrow(_TOP_FEATURES, key | {"limit": limit}).to_pylist()
@@ -123,10 +139,30 @@ def feature_page(store: Store, feature: FeatureName, limit: int) -> dict[str, An
         key,
     ).to_pylist()[0]
     seen = firing(store, [feature.fid])[feature.fid]
-    page |= {"graphs": seen.n_graphs, "fired": seen.fired, "image_share": seen.image_share}
+    page |= {"graphs": seen.n_graphs, "kept": seen.kept, "fired": seen.fired, "image_share": seen.image_share}
+    page["image_share_of"] = seen.seen
     key |= {"limit": limit}
     for name, sql in (("occurrences", _OCCURRENCES), ("tokens", _TOKENS), ("near_duplicates", _DUPLICATES)):
         page[name] = store.arrow(sql, key).to_pylist()
     page["inputs"] = store.arrow(_NEIGHBOURS.format(near="target", far="source"), key).to_pylist()
     page["outputs"] = store.arrow(_NEIGHBOURS.format(near="source", far="target"), key).to_pylist()
     return page
+
+
+def _targets(store: Store, gids: list[int]) -> dict[int, str]:
+    """What graphs explain, by number; without those that explain the top logits at the last position."""
+    return {row["gid"]: _target(row) for row in store.arrow(_ASKED, {"gids": gids}).to_pylist()}
+
+
+def _target(row: dict[str, Any]) -> str:
+    asked = json.loads(row["targets"])
+    kind, position = asked.get("kind"), asked.get("position", -1)
+    if kind == "difference":
+        name = " - ".join(text.strip() for text in asked["difference"])
+    elif kind == "strings":
+        name = ", ".join(text.strip() for text in asked["strings"])
+    elif kind == "tokens":
+        name = ", ".join((text or "").strip() for text in row["texts"] or [])
+    else:
+        name = str(kind)
+    return name if position == -1 else f"{name} @{position}"

@@ -17,6 +17,7 @@ from atlas.ids import FeatureId
 from query.reading import reading
 
 SHORTEST_PREFIX = 4
+_HASH = "sha256:"
 _LISTED = 8  # candidates named in a message
 
 
@@ -123,16 +124,31 @@ def feature_in(store: Store, text: str, set_number: int | None = None) -> Featur
 
 
 def set_in(store: Store, text: str | int) -> int:
-    """The number of the transcoder set meant by its number, its identity, or a part of that which fits one set only."""
+    """The number of the transcoder set meant by its number, its name, or a part of its name that fits one set only.
+
+    Digits alone are a number. Of a sha256 the first four digits do, or more of them; of a repository's name any part.
+    """
     rows = store.arrow("SELECT set_number, transcoders FROM feature_set ORDER BY set_number").to_pylist()
     wanted = str(text).strip()
-    fits = [row for row in rows if str(row["set_number"]) == wanted or row["transcoders"] == wanted]
-    fits = fits or [row for row in rows if wanted and wanted.lower() in row["transcoders"].lower()]
+    if re.fullmatch(r"[+-]?\d+", wanted):
+        fits = [row for row in rows if str(row["set_number"]) == wanted]
+    else:
+        fits = [row for row in rows if row["transcoders"] == wanted]
+        fits = fits or [row for row in rows if _is_part(wanted.lower(), row["transcoders"].lower())]
     if len(fits) == 1:
         return int(fits[0]["set_number"])
     sets = _listed([f"{row['set_number']} ({row['transcoders']})" for row in fits or rows]) or "none"
     found = f"{wanted!r} fits {len(fits)} transcoder sets" if fits else f"no transcoder set is named {wanted!r}"
     raise NotFoundError(f"{found}; there are: {sets}", "the number or the name of one set")
+
+
+def _is_part(wanted: str, name: str) -> bool:
+    """Whether a part of a set's name may stand for it: the beginning of a hash, anything of another name."""
+    digits = name.removeprefix(_HASH)
+    if re.fullmatch("[0-9a-f]{64}", digits):
+        start = wanted.removeprefix(_HASH)
+        return len(start) >= SHORTEST_PREFIX and digits.startswith(start)
+    return bool(wanted) and wanted in name
 
 
 def _near(store: Store, text: str) -> str:

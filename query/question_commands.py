@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from atlas.options import emit, home_of, home_option, output_options
+from query.header import SCREEN
 
 
 class QuestionGroup(click.Group):
@@ -52,8 +53,6 @@ def _command(asked: Any) -> click.Command:
     return command
 
 
-_SCREEN = 40
-"""Rows printed for people unless they say --limit."""
 _POSITIONAL = ("graph", "feature")
 _engine_option = click.option("--engine", help="duckdb or neo4j.  [default: whichever is there and faster]")
 _timeout_option = click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds it may take.")
@@ -74,7 +73,7 @@ def _answer(context: click.Context, asked: Any, given: dict[str, Any]) -> None:
     _take_extra(asked, list(context.args), values)
     if form is None and "limit" not in values:
         default = asked.parameter("limit").default
-        values["limit"] = min(default, _SCREEN)
+        values["limit"] = min(default, SCREEN)
     found = answered(home_of(home), asked.name, values, own["engine"], own["timeout"] or TIMEOUT)
     if own["show"]:
         # with a form for programs stdout holds rows only
@@ -109,12 +108,20 @@ def _take_extra(asked: Any, words: list[str], values: dict[str, Any]) -> None:
 def _help(parameter: Any) -> str:
     if parameter.required:
         return f"{parameter.doc}  [required; {parameter.expects}]"
+    if parameter.name == "limit":
+        return f"{parameter.doc}  [{parameter.expects}; default: {_people(parameter)}]"
     default = "" if parameter.default is None else f"; default: {str(parameter.default).lower()}"
     return f"{parameter.doc}  [{parameter.expects}{default}]"
 
 
+def _people(parameter: Any) -> str:
+    """The limit's default: a screenful for people, the header's for programs."""
+    most = parameter.default
+    return str(most) if most <= SCREEN else f"{SCREEN} for people, {most} with --json, --csv or --arrow"
+
+
 def _example(asked: Any) -> str:
-    from query.answers import PLACEHOLDERS, command
+    from query.line import PLACEHOLDERS, command
 
     return command(asked, PLACEHOLDERS)
 

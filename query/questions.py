@@ -1,7 +1,7 @@
 """What can be asked: the questions of the library, by name, over all graphs of an atlas.
 
-ask(home, "shared-features", a="mars", b="jupiter")     the answer as an Arrow table
-questions(home)                                         all questions, with examples from this atlas
+ask(home, "shared-features", a="moons-mars-a", b="moons-earth-a")     the answer as an Arrow table
+questions(home)                                                       all questions, with examples from this atlas
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def ask(home: Home, name: str, engine: str | None = None, timeout: float = TIMEO
     Graphs are given by id, prefix or slug, features as layer/index. Raises QuestionError for an unknown question or
     parameter, NotFoundError for a graph or feature that is not there.
 
-    >>> ask(home, "recurring-features", task="sum", limit=10)     # doctest: +SKIP
+    >>> ask(home, "recurring-features", task="sum", concept="3+4")     # doctest: +SKIP
     """
     return answered(home, name, parameters, engine, timeout).table
 
@@ -71,7 +71,7 @@ def _described(asked: Question, known: dict[str, Any]) -> dict[str, Any]:
         "group": asked.group,
         "engine": asked.engine if asked.engine in asked.texts else next(iter(asked.texts)),
         "engines": sorted(asked.texts),
-        "command": answers.command(asked, {name: value for name, value in filled.items() if value is not None}),
+        "command": _command(asked, filled, known),
         "parameters": [
             {
                 "name": p.name,
@@ -86,6 +86,15 @@ def _described(asked: Question, known: dict[str, Any]) -> dict[str, Any]:
         ],
         "columns": [{"name": c.name, "type": c.type, "unit": c.unit, "meaning": c.doc} for c in asked.columns],
     }
+
+
+def _command(asked: Question, filled: dict[str, Any], known: dict[str, Any]) -> str:
+    """A command that has an answer; a feature of several transcoder sets comes with its set."""
+    words = answers.command(asked, {p.name: filled[p.name] for p in asked.parameters if filled[p.name] != p.default})
+    several = (known.get("sets of feature") or 1) > 1 and any(
+        p.required and p.type == "feature" for p in asked.parameters
+    )
+    return f"{words} --set {known['set']}" if several else words
 
 
 def _engine(asked: Question, wanted: str | None) -> Engine:

@@ -7,6 +7,8 @@ import pyarrow as pa
 
 _ID_DIGITS = 10
 _LONGEST = 44
+_PROMPT = 32
+_SHORTEST_PROMPT = 12
 _SETS = ("set", "set_a", "set_b")
 
 Rows = list[dict[str, Any]]
@@ -20,29 +22,58 @@ def for_people(table: pa.Table, *hidden: str) -> Rows:
     return _slim([{name: value for name, value in row.items() if name not in left_out} for row in rows])
 
 
-def graphs_for_people(table: pa.Table) -> Rows:
-    """The graphs, a line each: short ids and prompts; the model only if there are several."""
+def graphs_for_people(table: pa.Table, width: int | None = None) -> tuple[Rows, list[str]]:
+    """The graphs, a line each, and the columns left out so that a line fits `width` (None: all stay).
+
+    Slugs stay whole, since people copy them; prompts are cut. The model stands there if there are several.
+    """
     rows = table.to_pylist()
     several = len({row["model"] for row in rows}) > 1
-    return _slim(
-        [
-            {
-                "id": row["id"][:_ID_DIGITS],
-                "slug": row["slug"],
-                **({"model": row["model"]} if several else {}),
-                "prompt": short(row["prompt"]),
-                "answer": row["answer"],
-                "correct": row["correct"],
-                "task": row["task"],
-                "concept": row["concept"],
-                "nodes": row["nodes"],
-                "edges": row["edges"],
-                "replacement": row["replacement"],
-                "completeness": row["completeness"],
-            }
-            for row in rows
-        ]
-    )
+    lines = _slim([_graph_line(row, several) for row in rows])
+    left_out: list[str] = []
+    if width is None or not lines:
+        return lines, left_out
+    for name in _LEAST_WANTED:
+        if _line_width(_with_prompts(lines, _SHORTEST_PROMPT)) <= width:
+            break
+        if name in lines[0]:
+            left_out.append(name)
+            lines = [{key: value for key, value in line.items() if key != name} for line in lines]
+    room = width - _line_width(_with_prompts(lines, _SHORTEST_PROMPT))
+    return _with_prompts(lines, _SHORTEST_PROMPT + max(room, 0)), left_out
+
+
+_LEAST_WANTED = ("edges", "nodes", "compl.", "repl.", "task", "concept", "model")
+
+
+def _with_prompts(lines: Rows, longest: int) -> Rows:
+    return [line | {"prompt": short(line["prompt"], longest)} if "prompt" in line else line for line in lines]
+
+
+def _graph_line(row: dict[str, Any], with_model: bool) -> dict[str, Any]:
+    return {
+        "id": row["id"][:_ID_DIGITS],
+        "slug": row["slug"],
+        **({"model": row["model"]} if with_model else {}),
+        "prompt": short(row["prompt"].strip().removeprefix("<bos>"), _PROMPT),
+        "answer": None if row["answer"] is None else short(row["answer"], _PROMPT),
+        "target": None if row["target"] is None else short(row["target"], _PROMPT),
+        "correct": row["correct"],
+        "task": row["task"],
+        "concept": row["concept"],
+        "nodes": row["nodes"],
+        "edges": row["edges"],
+        "repl.": _digits(row["replacement"]),
+        "compl.": _digits(row["completeness"]),
+    }
+
+
+def _digits(score: float | None) -> float | None:
+    return None if score is None else round(score, 3)
+
+
+def _line_width(lines: Rows) -> int:
+    return sum(2 + max(len(name), *(len(str(line[name])) for line in lines)) for name in lines[0]) - 2
 
 
 def graph_sections(page: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
@@ -52,6 +83,7 @@ def graph_sections(page: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
         "slug",
         "prompt",
         "answer",
+        "target",
         "expected",
         "correct",
         "task",
@@ -100,8 +132,14 @@ def graph_sections(page: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
 
 def feature_sections(page: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
     """One feature in sections: what it is, occurrences, tokens, near-duplicates, inputs, outputs."""
-    names = ("feature", "label", "transcoders", "model", "graphs", "fired", "image_share")
-    yield "", [{"about": name, "value": _text(page[name])} for name in names if page[name] is not None]
+    names = ("feature", "label", "transcoders", "model")
+    facts: Rows = [{"about": name, "value": _text(page[name])} for name in names if page[name] is not None]
+    facts.append({"about": "kept", "value": f"{page['kept']} times, in {page['graphs']} graphs"})
+    fired = "not known of imported graphs" if page["fired"] is None else f"{page['fired']} times, before pruning"
+    facts.append({"about": "fired", "value": fired})
+    if page["image_share"] is not None:
+        facts.append({"about": "on image", "value": f"{page['image_share']:.4g} of {_share_of(page)}"})
+    yield "", facts
     sections = (
         ("Where it matters most", "occurrences"),
         ("Tokens it fires on", "tokens"),
@@ -114,6 +152,14 @@ def feature_sections(page: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
             yield title, _slim([{k: v for k, v in row.items() if k != "graph"} for row in page[name]])
 
 
+def _share_of(page: dict[str, Any]) -> str:
+    if page["fired"] is None:
+        return f"the {page['image_share_of']} kept"
+    if page["fired"] == page["image_share_of"]:
+        return f"the {page['fired']} fired"
+    return f"{page['image_share_of']}: fired, and kept in imported graphs"
+
+
 def short(text: str, longest: int = _LONGEST) -> str:
     """One line of at most that many characters."""
     line = " ".join(text.split())
@@ -122,7 +168,7 @@ def short(text: str, longest: int = _LONGEST) -> str:
 
 def _slim(rows: Rows) -> Rows:
     names = list(rows[0]) if rows else []
-    kept = [name for name in names if any(row[name] is not None for row in rows)]
+    kept = [name for name in names if any(row[name] is not None and row[name] != "" for row in rows)]
     return [{name: _cell(name, row) for name in kept} for row in rows]
 
 

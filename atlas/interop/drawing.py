@@ -150,8 +150,10 @@ def _legend(axes: "Axes", circuit: Circuit, layout: Layout) -> None:
     shapes = [("o", marks.TEXT, "feature (size: influence)"), ("D", marks.ERROR, "reconstruction error")]
     if any(column.kind == "image" for column in layout.columns):
         shapes.insert(1, ("o", marks.PICTURE, "feature on a picture"))
-        shapes.append(("s", marks.PICTURE, "patch, tinted by its influence"))
+        shapes.append(("s", marks.PICTURE, "patch (tint: influence)"))
     for marker, colour, text in shapes:
         axes.plot([x], [y], marker=marker, markersize=8 if marker == "o" else 6, color=colour)
         axes.text(x + 0.14, y, text, fontsize=9, va="center", color=marks.INK)
         x += 0.42 + 0.073 * len(text)
+    axes.plot([x - 0.08, x + 0.12], [y, y], color=marks.INK, linewidth=4, solid_capstyle="butt")
+    axes.text(x + 0.2, y, "token (bar: influence)", fontsize=9, va="center", color=marks.INK)

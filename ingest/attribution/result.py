@@ -76,12 +76,13 @@ def collect(
         "error_share": pruned.scores.error_share,
         "bias_share": pruned.scores.bias_share,
         "logit_mass": rows.targets.mass,
-        "worst_residue": rows.worst_residue,
         "active_features": float(rows.sources.n_features),
         "attributed": float(len(rows.features)),
         "nodes": float(len(nodes)),
         "edges": float(len(edges)),
     }
+    if rows.sources.n_biases:  # circuit-tracer's convention leaves sources out, so its sums are not to close
+        scores["worst_residue"] = rows.worst_residue
     return Attribution(nodes, edges, tails.incoming, scores)
 
 

@@ -9,8 +9,9 @@ does the same); a difference of two answers is the difference of their rows. Pro
 model's own logits; a logit's value is taken before any soft cap, where it is linear.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
 import torch
@@ -81,6 +82,13 @@ class TargetSpec:
             raise TargetError(f"max_logits {self.max_logits}", "1 or more, or none to lift the cap")
         if self.kind != "top" and not getattr(self, self.kind):
             raise TargetError(f"a target of kind {self.kind} that names nothing", f"a value for {self.kind!r}")
+        for other in ("tokens", "strings", "difference", "vector"):
+            if other != self.kind and getattr(self, other):
+                raise TargetError(
+                    f"a target of kind {self.kind} with {other!r}", "one kind of target", "Name one of them"
+                )
+        if self.vector is not None and not all(math.isfinite(value) for value in self.vector):
+            raise TargetError("a target vector that is not finite", "finite numbers, not all zero")
         if self.kind == "difference" and len(self.difference or ()) != 2:
             raise TargetError(f"a difference of {len(self.difference or ())} answers", "two")
 
@@ -105,11 +113,17 @@ class TargetSpec:
         values |= {key: _plain(key, value) for key, value in record.items()}
         return cls(**values)
 
+    def at(self, length: int) -> Self:
+        """The same spec with a position counted from the end written as an index, so that equal targets are equal."""
+        inside = -length <= self.position < 0
+        return replace(self, position=self.position + length) if inside else self
+
     def to_json(self) -> dict[str, Any]:
         """Canonical form: kind, position and the fields of that kind, nothing else."""
         record: dict[str, Any] = {"kind": self.kind, "position": self.position}
         for name in _OWN_FIELDS[self.kind]:
             value = getattr(self, name)
+            value = float(value) if name == "mass" else value
             record[name] = list(value) if isinstance(value, tuple) else value
         return record
 

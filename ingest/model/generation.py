@@ -1,35 +1,70 @@
-"""What comes after the prompt: tokens appended to it, and the model's own answer."""
+"""What comes after the prompt: tokens appended to it, tokens the model writes, and its answer."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ingest.model.inputs import Inputs, Position, greedy
+from ingest.model.inputs import Inputs, Position, check_length
 from ingest.model.model import Model
+from ingest.model.precision import precision_of
 
 
 def append_tokens(model: Model, inputs: Inputs, tokens: tuple[int, ...]) -> Inputs:
-    """The same prompt with text tokens after it; unchanged without tokens."""
+    """The same prompt with text tokens after it; unchanged without tokens. Raises InputError if it becomes too long."""
     if not tokens:
         return inputs
     ids = inputs.batch["input_ids"]
+    check_length(model, ids.shape[1], len(tokens))
     longer = torch.cat([ids, torch.tensor([tokens], device=ids.device)], dim=1)
     batch: dict[str, Tensor] = {**inputs.batch, "input_ids": longer, "attention_mask": torch.ones_like(longer)}
     if "token_type_ids" in batch:
         batch["token_type_ids"] = torch.nn.functional.pad(batch["token_type_ids"], (0, len(tokens)))
     start = len(inputs.positions)
-    texts = [str(model.tokenizer.decode([token])) for token in tokens]
+    keep: dict[str, Any] = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
+    texts = [str(model.tokenizer.decode([token], **keep)) for token in tokens]
     added = [
         Position(start + n, token, text, "text") for n, (token, text) in enumerate(zip(tokens, texts, strict=True))
     ]
     return replace(inputs, batch=batch, positions=[*inputs.positions, *added])
 
 
+def generate(model: Model, inputs: Inputs, count: int) -> Inputs:
+    """The prompt with up to `count` greedy tokens after it, fewer if the model ends its turn; the end is left out.
+
+    Raises InputError if prompt and tokens are longer than the model allows.
+    """
+    if not count:
+        return inputs
+    check_length(model, inputs.token_ids.shape[0], count)
+    return append_tokens(model, inputs, tuple(_continuation(model, inputs, count)))
+
+
 def greedy_answer(model: Model, inputs: Inputs, most: int) -> str:
-    """The model's answer to the prompt as text: what stands after it already, then greedy tokens, up to the end of its
-    turn, `most` in all."""
-    start, length = inputs.prompt_length, inputs.token_ids.shape[0]
-    room = min(start + most, model.facts.max_positions) - length
-    ids = greedy(model, inputs.batch, room) if room > 0 else inputs.batch["input_ids"]
-    return str(model.tokenizer.decode(ids[0, start:].tolist(), skip_special_tokens=True)).strip()
+    """The model's answer as text: up to `most` greedy tokens, up to the end of its turn."""
+    room = min(most, model.facts.max_positions - inputs.token_ids.shape[0])
+    ids = _continuation(model, inputs, room) if room > 0 else []
+    return str(model.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def _continuation(model: Model, inputs: Inputs, count: int) -> list[int]:
+    from transformers import GenerationConfig
+
+    own = model.hf.generation_config
+    ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+    config = GenerationConfig(  # type: ignore[no-untyped-call]  # transformers has no types here
+        max_new_tokens=count,
+        do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        eos_token_id=own.eos_token_id,
+        bos_token_id=own.bos_token_id,
+        pad_token_id=own.pad_token_id if own.pad_token_id is not None else 0,
+        # a soft token without a picture behind it would break the next forward pass
+        suppress_tokens=None if model.facts.placeholder is None else [model.facts.placeholder],
+    )
+    with torch.no_grad(), precision_of(model):
+        ids = model.hf.generate(**inputs.batch, generation_config=config)
+    found: list[int] = ids[0, inputs.token_ids.shape[0] :].tolist()
+    return found[:-1] if found and found[-1] in ends else found

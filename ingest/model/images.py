@@ -1,6 +1,5 @@
 """Opening pictures: one clear error for each way a file can fail to be one."""
 
-import hashlib
 import warnings
 from pathlib import Path
 
@@ -41,9 +40,3 @@ def check_size(image: Image.Image, name: str) -> None:
             f"at most {PIXEL_LIMIT:,} pixels",
             "Scale it down first",
         )
-
-
-def pixel_hash(image: Image.Image) -> str:
-    """sha256 of a picture's size and RGB pixels: equal for equal pictures, whatever file format they came in."""
-    rgb = image.convert("RGB")
-    return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()

@@ -15,7 +15,6 @@ from torch import Tensor
 from atlas.errors import InputError
 from ingest.model.images import check_size
 from ingest.model.model import Model
-from ingest.model.precision import precision_of
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,6 @@ class Inputs:
     token_type_ids (always) and pixel_values [views, 3, h, w] (with pictures)."""
     positions: list[Position]
     """One record per position, in order."""
-    prompt_length: int
-    """Positions that the prompt has; the ones after it were generated."""
 
     @property
     def token_ids(self) -> Tensor:
@@ -66,29 +63,22 @@ class Inputs:
         return 0 if pixels is None else int(pixels.shape[0])
 
 
-def prepare(
-    model: Model,
-    prompt: str,
-    images: list[Image.Image],
-    raw: bool = False,
-    generate: int = 0,
-) -> Inputs:
-    """Make the inputs of one prompt; `generate` appends that many greedy tokens, fewer if the model ends its turn.
-
-    Raises InputError if prompt and pictures do not fit each other or the model.
-    """
+def prepare(model: Model, prompt: str, images: list[Image.Image], raw: bool = False) -> Inputs:
+    """Make the inputs of one prompt. Raises InputError if prompt and pictures do not fit each other or the model."""
     for number, image in enumerate(images, start=1):
         check_size(image, f"picture {number}")
     text = _text(model, prompt, len(images), raw)
     batch = _process(model, text, [image.convert("RGB") for image in images])
-    length = int(batch["input_ids"].shape[1])
+    check_length(model, int(batch["input_ids"].shape[1]))
+    return Inputs(batch, _positions(model, batch, images))
+
+
+def check_length(model: Model, length: int, more: int = 0) -> None:
+    """Refuse a sequence that is longer than the model allows. Raises InputError."""
     limit = model.facts.max_positions
-    if length + generate > limit:
-        asked = f" and {generate} to generate" if generate else ""
+    if length + more > limit:
+        asked = f" and {more} to follow" if more else ""
         raise InputError(f"the prompt has {length} tokens{asked}", f"at most {limit} for this model", "Shorten it")
-    if generate:
-        batch = _generate(model, batch, generate)
-    return Inputs(batch, _positions(model, batch, images), length)
 
 
 def _text(model: Model, prompt: str, n_images: int, raw: bool) -> str:
@@ -172,38 +162,6 @@ def _crop_settings(model: Model) -> dict[str, Any]:
     names = [name for name in dir(settings) if "pan_and_scan" in name]
     values = {name: getattr(settings, name) for name in names}
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
-
-
-def greedy(model: Model, batch: dict[str, Tensor], count: int) -> Tensor:
-    """[1, T + n] ids with up to `count` greedy tokens appended, fewer if the model ends its turn."""
-    from transformers import GenerationConfig
-
-    own = model.hf.generation_config
-    placeholder = model.facts.placeholder
-    config = GenerationConfig(  # type: ignore[no-untyped-call]  # transformers has no types here
-        # a soft token without a picture behind it would break the next forward pass
-        suppress_tokens=None if placeholder is None else [placeholder],
-        max_new_tokens=count,
-        do_sample=False,
-        num_beams=1,
-        use_cache=True,
-        eos_token_id=own.eos_token_id,
-        bos_token_id=own.bos_token_id,
-        pad_token_id=own.pad_token_id if own.pad_token_id is not None else 0,
-    )
-    with torch.no_grad(), precision_of(model):
-        ids: Tensor = model.hf.generate(**batch, generation_config=config)
-    return ids
-
-
-def _generate(model: Model, batch: dict[str, Tensor], count: int) -> dict[str, Tensor]:
-    ids = greedy(model, batch, count)
-    extra = ids.shape[1] - batch["input_ids"].shape[1]
-    longer: dict[str, Tensor] = {**batch, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if "token_type_ids" in batch:
-        # generated tokens are text, also where the model writes a placeholder's id
-        longer["token_type_ids"] = torch.nn.functional.pad(batch["token_type_ids"], (0, extra))
-    return longer
 
 
 def _positions(model: Model, batch: dict[str, Tensor], images: list[Image.Image]) -> list[Position]:

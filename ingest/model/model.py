@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from typing import Any, Literal, get_args
 
 import torch
@@ -90,12 +89,6 @@ class Model:
         """The module at a dotted path from the top of the model."""
         module: nn.Module = self.hf.get_submodule(path)
         return module
-
-    @cached_property
-    def chat_template_hash(self) -> str | None:
-        """sha256 of the chat template; None where there is none."""
-        template = self.chat_template
-        return None if template is None else sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
 
     @property
     def chat_template(self) -> Any:

@@ -8,8 +8,9 @@
 -- parameter set (set; optional; example set of image graph): Only graphs of this transcoder set.
 -- parameter limit (integer 1..; default 1000): Most rows wanted.
 -- column layer (integer): The layer read from; -1 is the input: image patches and tokens.
--- column image (number, share): Influence on image positions, as a share of all that a graph keeps, averaged over graphs.
--- column text (number, share): The same on text positions.
+-- column image (number, share): Influence on image positions, as a share of all that a graph keeps, averaged over graphs. Image and text
+--   of all layers add up to 1.
+-- column text (number, share): The same on text positions; image and text of all layers add up to 1.
 -- column image_of_layer (number, share): Image positions' part of this layer's influence.
 -- column errors (number, share): The part of image and text together that transcoders do not explain.
 -- column image_features (number, nodes): Features kept on image positions, a graph on average.

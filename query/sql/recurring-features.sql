@@ -14,7 +14,7 @@
 -- column graphs (integer, graphs): How many of the graphs asked about keep it.
 -- column asked (integer, graphs): How many graphs were asked about.
 -- column everywhere (integer, graphs): How many graphs of the atlas keep it, whatever the filters.
--- column rarity (number): ln(1 + graphs of its set / everywhere).
+-- column rarity (number): ln(graphs of its set / everywhere): 0 for a feature that every graph keeps.
 -- column score (number): graphs / asked x rarity.
 -- column mean_share (number, share): Its share of the influence kept in a graph, averaged over the graphs that keep it.
 -- column mean_influence (number, raw): The same in raw influence; missing if only imported graphs keep it.
@@ -52,8 +52,8 @@ of_set AS (SELECT set_number, count(*) AS graphs FROM graph GROUP BY set_number)
 asked_of_set AS (SELECT set_number, count(*) AS graphs FROM asked GROUP BY set_number)
 SELECT
     f.name AS feature, f.label, r.graphs, a.graphs AS asked, e.graphs AS everywhere,
-    ln(1 + o.graphs / e.graphs) AS rarity,
-    r.graphs / a.graphs * ln(1 + o.graphs / e.graphs) AS score,
+    ln(o.graphs / e.graphs) AS rarity,
+    r.graphs / a.graphs * ln(o.graphs / e.graphs) AS score,
     r.mean_share, r.mean_influence, r.mean_activation, r.image_share,
     f.layer, f."index", f.set_number AS "set"
 FROM recurring AS r

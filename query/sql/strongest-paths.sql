@@ -15,7 +15,8 @@
 -- parameter limit (integer 1..; default 20): Most rows wanted.
 -- column strength (number, share): Product of the shares of its edges.
 -- column sign (integer): 1 if it supports the answer, -1 if it speaks against it.
--- column edges (integer): Its length.
+-- column edges (integer): Its length. One edge alone is the direct effect, through attention only: it may speak
+--   against the answer while longer paths from the same place speak for it.
 -- column from_position (integer; detail): Where it begins.
 -- column row (integer; detail): Row of the soft token it begins at.
 -- column col (integer; detail): Column of it.

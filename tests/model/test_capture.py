@@ -166,7 +166,7 @@ def test_windows_and_image_blocks_are_in_the_patterns() -> None:
 def test_token_types_matter() -> None:
     model = tiny_model()
     inputs = one_image(model)
-    causal = Inputs({**inputs.batch, "token_type_ids": torch.zeros_like(inputs.token_ids)[None]}, inputs.positions, 0)
+    causal = Inputs({**inputs.batch, "token_type_ids": torch.zeros_like(inputs.token_ids)[None]}, inputs.positions)
 
     with_types, without = run(model, inputs), run(model, causal)
 
@@ -185,7 +185,7 @@ def test_no_hook_is_left_not_even_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), recording(model):
         _fail_where(hooks(model) > before)
     assert hooks(model) == before
-    broken = Inputs({**inputs.batch, "pixel_values": torch.zeros(1, 3, 5, 5)}, inputs.positions, 0)
+    broken = Inputs({**inputs.batch, "pixel_values": torch.zeros(1, 3, 5, 5)}, inputs.positions)
     with pytest.raises(RuntimeError):
         run(model, broken)
     assert hooks(model) == before

@@ -90,7 +90,7 @@ def recurring_features(graphs: list[Plain], task: Any, concept: Any, modality: A
             if len(kept) < min_graphs:
                 continue
             everywhere = sum(feature in graph.features() for graph in of_set)
-            rarity = math.log(1 + len(of_set) / everywhere)
+            rarity = math.log(len(of_set) / everywhere)
             known = [sum(n["influence"] for n in nodes) for nodes in kept if nodes[0]["influence"] is not None]
             every = [node for nodes in kept for node in nodes]
             rows.append(

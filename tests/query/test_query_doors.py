@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 import atlas
 from atlas.cli import cli
-from atlas.errors import AtlasError, HomeError, NotFoundError, QuestionError
+from atlas.errors import AtlasError, HomeError, InputError, NotFoundError, QuestionError
 from query import questions
 from query.library import library
 from query.reading import reading
@@ -145,7 +146,24 @@ def test_ask_lists_the_questions_with_examples_that_work(home, run):
         if "feature" in needed:
             needed["set"] = next(p["example"] for p in row["parameters"] if p["name"] == "set")
         assert questions.ask(home, row["name"], engine=row["engine"], **needed).num_rows
-    assert "recurring-features" in run("ask", "--list").stdout
+    people = run("ask", "--list").stdout
+    for row in listed:
+        assert row["sentence"] in people
+        assert f"{row['command']} --home {home.root}" in people
+        run(*shlex.split(row["command"])[1:])
+        graphs = [p["example"] for p in row["parameters"] if p["type"] == "graph"]
+        assert all(example is None or len(example) <= 12 for example in graphs)
+
+
+def test_the_questions_are_listed_without_an_atlas(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ATLAS_HOME", raising=False)
+
+    listed = CliRunner().invoke(cli, ["ask", "--list"])
+
+    assert listed.exit_code == 0
+    assert all(asked.asks in listed.stdout for asked in library().values())
+    assert "atlas ask" not in listed.stdout
 
 
 def test_ask_takes_graphs_and_features_without_an_option(run):
@@ -219,7 +237,7 @@ def test_ask_help_shows_the_parameters(run):
 
     assert "--depth" in text
     assert "--floor" in text
-    assert "atlas ask strongest-paths --graph GRAPH" in text
+    assert "atlas ask strongest-paths --graph sum-3-4-a" in text
 
 
 def test_list_names_the_graphs(run, circuits):
@@ -265,7 +283,28 @@ def test_show_tells_a_feature(run, home, circuits):
     shares = [share for name, _, share in outputs if name == best["name"]]
     assert best["mean_share"] == pytest.approx(sum(shares) / len(shares), rel=1e-5)
     assert page["near_duplicates"][0]["feature"] == "1/1"
+    assert page["kept"] == len(places)
+    assert (
+        page["fired"]
+        == page["image_share_of"]
+        == sum(
+            int(((c.activations.layer == 1) & (c.activations.index == 0)).sum())
+            for c in circuits
+            if c.transcoders == "set-a"
+        )
+    )
     assert "Near-duplicates" in run("show", "1/0", "--set", "set-a").stdout
+
+
+def test_an_imported_feature_says_what_is_not_known(run, circuits):
+    nodes = circuits[-1].nodes.take(circuits[-1].nodes.kind == "feature")
+    words = ("show", f"{nodes.layer[0]}/{nodes.index[0]}", "--set", "set-c")
+
+    page = json.loads(run(*words, "--json").stdout)[0]
+
+    assert page["fired"] is None
+    assert page["kept"] == page["image_share_of"] > 0
+    assert "not known of imported graphs" in run(*words).stdout
 
 
 def test_show_of_nothing_is_an_error(run):
@@ -292,6 +331,34 @@ def test_export_writes_the_graph(run, tmp_path, circuits):
 
     written = json.loads(out.read_text())
     assert len(written["links"]) == len(circuits[0].edges)
+
+
+@pytest.mark.parametrize(
+    ("words", "begins"), [(("--out", "g.svg"), b"<?xml"), (("--out", "g.PNG"), b"\x89PNG"), (("--out", "g.json"), b"{")]
+)
+def test_export_takes_the_format_from_the_suffix(run, tmp_path, words, begins):
+    out = tmp_path / words[1]
+
+    run("export", A, "--out", str(out))
+
+    assert out.read_bytes().startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--to", "png", "--out", "x.svg"), "contradicts the suffix of x.svg"),
+        (("--to", "circuit-tracer", "--out", "x.png"), "named .json"),
+        (("--to", "svg", "--out", "x.json"), "named .svg"),
+        (("--out", "x"), "nothing says"),
+    ],
+)
+def test_export_refuses_a_suffix_that_contradicts(run, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InputError, match=says):
+        run("export", A, *words)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_command_has_an_example_and_forms(run):

@@ -33,7 +33,7 @@ def test_all_faults_are_named_at_once_with_an_example():
     assert "a is missing" in text
     assert "takes no colour" in text
     assert "limit is 'many'" in text
-    assert "atlas ask shared-features --a GRAPH --b OTHER" in text
+    assert "atlas ask shared-features --a moons-mars-a --b moons-earth-a" in text
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,39 @@ def test_a_set_is_found_by_number_name_and_part(store):
     for text in ("set", "nothing", ""):
         with pytest.raises(NotFoundError, match=r"set-a.*set-b"):
             set_in(store, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1", 1),
+        ("3", 3),
+        ("d9a6", 1),
+        ("SHA256:D9A6", 1),
+        ("sha256:d9a69", 1),
+        ("sha256:" + "12340" * 12 + "1234", 2),
+        ("gemma", 3),
+        ("5", None),
+        ("9", None),  # a digit of both hashes
+        ("1234", None),  # digits alone are a number
+        ("d9a", None),
+        ("sha256", None),
+        ("sha256:", None),
+        ("a69d", None),  # within a hash
+        ("clt", None),  # two repositories
+        ("-1", None),
+    ],
+)
+def test_a_set_is_not_found_by_chance(text, number):
+    hashes = ["sha256:" + "d9a69d" * 10 + "0000", "sha256:" + "12340" * 12 + "1234"]
+    names = [*hashes, "mntss/clt-gemma-2-2b", "mntss/clt-llama-1b"]
+    found = Memory([make_circuit(seed=seed, n_features=4, transcoders=name) for seed, name in enumerate(names)])
+
+    if number is not None:
+        assert set_in(found, text) == number
+    else:
+        with pytest.raises(NotFoundError, match=r"there are: .*clt-gemma"):
+            set_in(found, text)
 
 
 def test_a_node_is_no_feature(store):

@@ -11,6 +11,7 @@ from ingest.attribution.features import attribute
 from ingest.attribution.settings import AttributionSettings
 from ingest.attribution.targets import Targets, TargetSpec, Vocabulary, resolve, shared_prefix
 from ingest.model.capture import run as capture
+from ingest.model.generation import generate
 from ingest.model.inputs import prepare
 from tests.science.world import Case, case
 from tests.tiny import picture
@@ -88,12 +89,14 @@ def test_a_difference_and_a_vector_are_virtual_targets() -> None:
 
 def test_a_generated_position_is_an_ordinary_position() -> None:
     made = case()
-    inputs = prepare(made.model, "what is the sum ?", [picture()], generate=2)
+    asked = prepare(made.model, "what is the sum ?", [picture()])
+    inputs = generate(made.model, asked, 2)
     run = capture(made.model, inputs)
-    assert len(inputs.positions) > inputs.prompt_length
+    last = len(asked.positions)
+    assert len(inputs.positions) > last
     longer = dataclasses.replace(made, run=run, inputs=inputs, encoded=made.bank.encode(run))
-    found = resolve(TargetSpec(position=inputs.prompt_length), run, made.model.weights(), made.vocabulary)
-    assert found.positions.unique().tolist() == [inputs.prompt_length]
+    found = resolve(TargetSpec(position=last), run, made.model.weights(), made.vocabulary)
+    assert found.positions.unique().tolist() == [last]
     sums_of(longer, found)
 
 
