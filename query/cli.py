@@ -211,7 +211,7 @@ def duplicates(
 @click.option(
     "--error-ids",
     type=click.Choice(["new", "old"]),
-    help="For circuit-tracer: layer_-1_position, or 0_layer_position as before mid-2026.  [default: new, or as imported]",
+    help="circuit-tracer: layer_-1_position, or 0_layer_position (before mid-2026).  [default: new, or as imported]",
 )
 @home_option
 def export(graph: str, form: str | None, out: Path, error_ids: Any, home: Path | None) -> None:

@@ -14,6 +14,7 @@ from atlas.errors import QuestionError
 from query import answers, examples
 from query.header import ENGINES, Engine, Question
 from query.library import library, question
+from query.line import command
 from query.reading import TIMEOUT, reading
 
 
@@ -90,7 +91,7 @@ def _described(asked: Question, known: dict[str, Any]) -> dict[str, Any]:
 
 def _command(asked: Question, filled: dict[str, Any], known: dict[str, Any]) -> str:
     """A command that has an answer; a feature of several transcoder sets comes with its set."""
-    words = answers.command(asked, {p.name: filled[p.name] for p in asked.parameters if filled[p.name] != p.default})
+    words = command(asked, {p.name: filled[p.name] for p in asked.parameters if filled[p.name] != p.default})
     several = (known.get("sets of feature") or 1) > 1 and any(
         p.required and p.type == "feature" for p in asked.parameters
     )
