@@ -1,12 +1,11 @@
-"""Training text from a prompts file: lines of {"prompt": ..., "images": [...]}, through the model's own processor."""
+"""Training text from a prompts file, through the model's own processor."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
+from atlas.domain.example import read_prompts
 from atlas.errors import InputError
 from ingest.model.images import open_image
 from ingest.model.inputs import prepare
@@ -15,34 +14,16 @@ from ingest.training.data import Batches
 
 
 def prompt_batches(prompts_file: Path) -> Batches:
-    """Batches of one prompt each, in the file's order. Image paths are relative to the file.
+    """Batches of one prompt each, in the file's order; see atlas/domain/example.py for its lines.
 
-    Raises InputError, when iterated, for a line that is not such a prompt or a picture that cannot be opened.
+    Raises InputError, when iterated, for a line that is no prompt or a picture that cannot be opened.
     """
 
     def batches(model: Model) -> Iterator[Mapping[str, Tensor]]:
-        try:
-            lines = prompts_file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{prompts_file} cannot be read ({error})", "a text file of JSON lines") from error
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                record = _record(line, f"{prompts_file.name} line {number}")
-                pictures = [open_image(prompts_file.parent / name) for name in record.get("images", [])]
-                yield prepare(model, record["prompt"], pictures, raw=bool(record.get("raw", False))).batch
+        for line in read_prompts(prompts_file):
+            if line.example is None:
+                raise InputError(f"{prompts_file.name}, line {line.number}: {line.error}")
+            pictures = [open_image(path) for path in line.example.images]
+            yield prepare(model, line.example.prompt, pictures).batch
 
     return batches
-
-
-def _record(line: str, place: str) -> dict[str, Any]:
-    expected = '{"prompt": TEXT, "images": [FILE, ...]}'
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place} is not JSON ({error})", expected) from error
-    if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
-        raise InputError(f"{place} has no prompt", expected)
-    images = record.get("images", [])
-    if not isinstance(images, list) or not all(isinstance(name, str) for name in images):
-        raise InputError(f"{place} has images that are not a list of file names", expected)
-    return record
