@@ -22,14 +22,14 @@ WHERE ($task IS NULL OR task = $task) AND ($concept IS NULL OR concept = $concep
 ORDER BY gid
 LIMIT $limit
 """
-# what was asked to be explained, where it was not the top logits at the last position; imports do not say
+# what was asked to be explained, and where; imports do not say
 _ASKED = """
-SELECT g.gid, json_extract_string(g.identity, '$.targets') AS targets,
+SELECT g.gid, json_extract_string(g.identity, '$.targets') AS targets, g.n_positions,
+       coalesce(CAST(json_extract_string(g.identity, '$.prompt_length') AS INTEGER), g.n_positions) AS prompt_length,
        (SELECT list(n.text ORDER BY n.probability DESC NULLS LAST, n.nid) FROM node AS n
         WHERE n.gid = g.gid AND n.kind = 'logit') AS texts
 FROM graph AS g
-WHERE list_contains($gids, g.gid) AND (json_extract_string(g.identity, '$.targets.kind') <> 'top'
-                                       OR json_extract_string(g.identity, '$.targets.position') <> '-1')
+WHERE list_contains($gids, g.gid) AND json_extract_string(g.identity, '$.targets.kind') IS NOT NULL
 """
 _TARGETS = """
 SELECT text, "index" AS token_id, position, probability, is_answer FROM node
@@ -95,7 +95,7 @@ def list_graphs(
 ) -> pa.Table:
     """All graphs, oldest first: names, prompt, answer, expected, correct, task, concept, sizes, scores and target.
 
-    The target is what a graph explains if that is not the top logits at the last position, as in "7 - 8", "five @-2".
+    The target is what a graph explains if that is not the top logits at the last position, as in "7 - 8", "five @12".
     """
     with reading(home) as store:
         found = store.arrow(_GRAPHS, {"task": task, "concept": concept, "model": model, "limit": limit})
@@ -151,18 +151,21 @@ def feature_page(store: Store, feature: FeatureName, limit: int) -> dict[str, An
 
 def _targets(store: Store, gids: list[int]) -> dict[int, str]:
     """What graphs explain, by number; without those that explain the top logits at the last position."""
-    return {row["gid"]: _target(row) for row in store.arrow(_ASKED, {"gids": gids}).to_pylist()}
+    named = {row["gid"]: _target(row) for row in store.arrow(_ASKED, {"gids": gids}).to_pylist()}
+    return {gid: name for gid, name in named.items() if name is not None}
 
 
-def _target(row: dict[str, Any]) -> str:
+def _target(row: dict[str, Any]) -> str | None:
     asked = json.loads(row["targets"])
     kind, position = asked.get("kind"), asked.get("position", -1)
     if kind == "difference":
-        name = " - ".join(text.strip() for text in asked["difference"])
+        name = " - ".join(str(answer).strip() for answer in asked["difference"])
     elif kind == "strings":
         name = ", ".join(text.strip() for text in asked["strings"])
     elif kind == "tokens":
         name = ", ".join((text or "").strip() for text in row["texts"] or [])
     else:
         name = str(kind)
-    return name if position == -1 else f"{name} @{position}"
+    if position not in (-1, row["n_positions"] - 1) or row["prompt_length"] != row["n_positions"]:
+        return f"{name} @{position}"
+    return None if kind == "top" else name

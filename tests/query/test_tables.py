@@ -12,6 +12,7 @@ from query.tables import graphs_for_people
 from tests.factory import make_circuit
 from tests.query.world import Memory
 
+LAST = len(make_circuit(seed=1).positions) - 1
 SLUG = "clt-hp-the-capital-of-201020250035-20251020-003525"
 
 
@@ -86,11 +87,12 @@ def test_a_screen_breaks_between_words_only(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("targets", "said"),
     [
-        ({"kind": "top", "mass": 0.95, "max_logits": 10, "position": -1}, None),
-        ({"kind": "top", "mass": 0.5, "max_logits": 3, "position": -2}, "top @-2"),
-        ({"kind": "difference", "position": -1, "difference": ["7", " 8"]}, "7 - 8"),
-        ({"kind": "strings", "position": -2, "strings": ["five"]}, "five @-2"),
-        ({"kind": "vector", "position": -1, "vector": [1.0]}, "vector"),
+        ({"kind": "top", "mass": 0.95, "max_logits": 10, "position": LAST}, None),
+        ({"kind": "top", "mass": 0.5, "max_logits": 3, "position": 2}, "top @2"),
+        ({"kind": "difference", "position": LAST, "difference": ["7", " 8"]}, "7 - 8"),
+        ({"kind": "difference", "position": LAST, "difference": [17, 18]}, "17 - 18"),
+        ({"kind": "strings", "position": 2, "strings": ["five"]}, "five @2"),
+        ({"kind": "vector", "position": LAST, "vector": [1.0]}, "vector"),
         (None, None),
     ],
 )
@@ -102,9 +104,17 @@ def test_a_target_is_named_where_it_is_not_the_default(targets, said):
     assert _targets(store, [1]).get(1) == said
 
 
+def test_a_target_after_generated_tokens_is_named_with_its_place():
+    circuit = make_circuit(seed=1)
+    targets = {"kind": "top", "mass": 0.95, "max_logits": 10, "position": LAST}
+    store = Memory([replace(circuit, identity=circuit.identity | {"targets": targets, "prompt_length": LAST - 1})])
+
+    assert _targets(store, [1]) == {1: f"top @{LAST}"}
+
+
 def test_tokens_are_named_by_their_text():
     circuit = make_circuit(seed=1)
-    identity = circuit.identity | {"targets": {"kind": "tokens", "position": -1, "tokens": [1]}}
+    identity = circuit.identity | {"targets": {"kind": "tokens", "position": LAST, "tokens": [1]}}
     store = Memory([replace(circuit, identity=identity)])
     texts = circuit.nodes.take(circuit.nodes.kind == "logit").text
 
