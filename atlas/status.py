@@ -64,6 +64,9 @@ def _facts(place: Any, failed: int) -> list[dict[str, Any]]:
         pending = len(ids - loaded[store])
         remark = f"{pending} pending: run `atlas load`" if pending else "complete"
         rows.append({"what": f"graphs in {store}", "count": len(loaded[store] & ids), "remark": remark})
-    rows += [{"what": f"{table} rows", "count": count, "remark": ""} for table, count in counts.items()]
+    remarks = {"near_duplicate": "pairs at cosine 0.9 or more"}
+    rows += [
+        {"what": f"{table} rows", "count": count, "remark": remarks.get(table, "")} for table, count in counts.items()
+    ]
     rows.append({"what": "failed inputs", "count": failed, "remark": ""})
     return rows
