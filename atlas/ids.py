@@ -23,8 +23,9 @@ _ORDINAL_BITS = 24
 _INDEX_BITS = 32
 _SET_BITS = 16
 _LAYER_BITS = 15
-_NODE = re.compile(r"(feature|error|bias|token|image|logit):(-?\d+)/(\d+)@(\d+)")
-_FEATURE = re.compile(r"(\d+)/(\d+)")
+_NUMBER = "(0|[1-9][0-9]*)"  # no leading zeros: a node has one text
+_NODE = re.compile(rf"(feature|error|bias|token|image|logit):(-1|0|[1-9][0-9]*)/{_NUMBER}@{_NUMBER}")
+_FEATURE = re.compile(r"([0-9]+)/([0-9]+)")
 
 
 @dataclass(frozen=True, order=True)
@@ -79,11 +80,6 @@ def node_number(graph: int, ordinal: int) -> int:
     _fits(ordinal, _ORDINAL_BITS, "node ordinal")
     _fits(graph, 63 - _ORDINAL_BITS, "graph number")
     return graph << _ORDINAL_BITS | ordinal
-
-
-def split_node_number(number: int) -> tuple[int, int]:
-    """(graph number, ordinal) of a node key."""
-    return number >> _ORDINAL_BITS, number & (1 << _ORDINAL_BITS) - 1
 
 
 def feature_number(set_number: int, layer: int, index: int) -> int:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-FORMS = ("json", "csv", "arrow")
 
 
 def home_option(command: Command) -> Command:

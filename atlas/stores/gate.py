@@ -63,9 +63,12 @@ class LockFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            if error.errno in {errno.EROFS, errno.EACCES}:
-                return None  # where nobody may write, nobody needs to be kept apart
-            raise
+            if error.errno not in {errno.EROFS, errno.EACCES}:
+                raise
+        try:
+            return os.open(self.path, os.O_RDONLY)  # who may only read can still wait for those who write
+        except FileNotFoundError:
+            return None  # nobody has ever locked it, and who may not make it does not write
 
     def _wait(
         self, descriptor: int, exclusive: bool, wait: float, what: str, on_wait: Callable[[str], None] | None
@@ -90,6 +93,8 @@ class LockFile:
             time.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))
 
     def _sign(self, descriptor: int, doing: str) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            return
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         record = json.dumps({"pid": os.getpid(), "host": socket.gethostname()[:64], "doing": doing, "since": since})
         os.pwrite(descriptor, record.ljust(_RECORD_BYTES - 1).encode() + b"\n", 0)

@@ -198,7 +198,7 @@ projection = sa.Table(
     "projection",
     metadata,
     _gid(key=True),
-    _column("store", sa.String, "duckdb, vectors or neo4j.", key=True),
+    _column("store", sa.String, "duckdb or vectors.", key=True),
     _column("id", sa.String, "sha256 that names the graph."),
     _column("checksum", sa.String, "sha256 of the manifest and description loaded."),
 )

@@ -109,24 +109,23 @@ class FrozenModel:
         return int(self.embeddings.shape[0])
 
 
-def fold(weights: FrozenWeights, dtype: torch.dtype | None = None) -> FoldedWeights:
-    """Multiply the gains into the projections; `dtype` is that of the products (default: that of the weights)."""
+def fold(weights: FrozenWeights) -> FoldedWeights:
+    """Multiply the gains into the projections, in the weights' type."""
     layers = []
     for layer in weights.layers:
-        dtype = dtype or layer.W_O.dtype
         write = layer.W_O if layer.attention_post_gain is None else layer.W_O * layer.attention_post_gain[:, None]
         value = layer.W_V * layer.attention_gain[None, :]
         width = value.shape[1]
         by_head = write.reshape(width, weights.n_heads, weights.head_dim).permute(1, 0, 2)
         layers.append(
             FoldedLayer(
-                into_heads=by_head.to(dtype).contiguous(),
-                out_of_heads=value.reshape(weights.n_kv_heads, weights.head_dim, width).to(dtype).contiguous(),
-                mlp_gain=layer.mlp_gain.to(dtype),
-                write_gain=None if layer.mlp_post_gain is None else layer.mlp_post_gain.to(dtype),
+                into_heads=by_head.contiguous(),
+                out_of_heads=value.reshape(weights.n_kv_heads, weights.head_dim, width).contiguous(),
+                mlp_gain=layer.mlp_gain,
+                write_gain=layer.mlp_post_gain,
             )
         )
-    return FoldedWeights(layers, weights.final_gain.to(layers[0].mlp_gain.dtype))
+    return FoldedWeights(layers, weights.final_gain)
 
 
 def freeze(run: Run, folded: FoldedWeights, bank: DecoderRows, encoded: Encoded, exact: bool = True) -> FrozenModel:

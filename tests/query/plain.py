@@ -5,6 +5,7 @@ from collections import defaultdict
 from typing import Any
 
 from atlas.domain.circuit import Circuit
+from atlas.ids import NodeId
 from tests.query.world import rows_of
 
 Row = dict[str, Any]
@@ -184,7 +185,7 @@ def image_to_logit(graph: Plain, at: str | None) -> list[Row]:
             best = min(cells, key=lambda position: (-cells[position], position))
             rows.append(
                 {
-                    "node": f"feature:{carrier['name']}@{carrier['position']}",
+                    "node": named(carrier),
                     "carried": sum(cells.values()),
                     "net": net,
                     "to_logit": out["share"],
@@ -264,7 +265,7 @@ def graph_similarity(a: Plain, b: Plain) -> Row:
 
 
 def named(node: Row) -> str:
-    return f"{node['kind']}:{node['layer']}/{node['index']}@{node['position']}"
+    return str(NodeId(node["kind"], node["layer"], node["index"], node["position"]))
 
 
 def mean(values: list[Any]) -> float:

@@ -1,7 +1,10 @@
 """The gate: readers together, a writer alone, and a writer's turn comes however many readers there are."""
 
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -221,3 +224,26 @@ def test_a_broken_signature_is_no_trouble(tmp_path: Path) -> None:
     assert lock.holder() == "a process that did not sign"
     with lock.hold(True, 1, "it"):
         assert "process" in lock.holder()
+
+
+def test_who_may_only_read_still_waits_for_a_writer() -> None:
+    """A reader without the right to write the lock file: another user of a shared home."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    path = folder / "atlas.lock"
+    with LockFile(path).hold(True, 1, "the store"):
+        path.chmod(0o444)
+        child = os.fork()
+        if not child:  # in the child: no exceptions may reach pytest
+            code = 3
+            try:
+                if os.getuid() == 0:
+                    os.setuid(65534)
+                with LockFile(path).hold(False, 0.1, "the store"):
+                    code = 1
+            except StoreBusyError:
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    shutil.rmtree(folder)
