@@ -44,6 +44,7 @@ from ingest.attribution.frozen import FoldedWeights, fold, freeze
 from ingest.attribution.prune import Pruned, prune
 from ingest.attribution.settings import AttributionSettings
 from ingest.attribution.targets import Targets, TargetSpec, Vocabulary, resolve
+from ingest.demo.shipped import shipped
 from ingest.demo.world import draw
 from ingest.model.capture import run as capture
 from ingest.model.images import open_image
@@ -51,7 +52,6 @@ from ingest.model.inputs import prepare
 from ingest.model.model import Model, load_model
 from ingest.model.precision import precision_of
 from ingest.model.records import Run
-from ingest.session import shipped
 from ingest.transcoders.bank import Bank, load_bank
 from ingest.transcoders.records import Encoded
 

@@ -24,9 +24,10 @@ import numpy as np
 
 from atlas.domain.example import read_prompts
 from ingest.demo.facts import PICTURE_TASKS
+from ingest.demo.shipped import shipped
 from ingest.demo.world import draw
 from ingest.pipeline import TraceSettings
-from ingest.session import Request, open_tracer, shipped
+from ingest.session import Request, open_tracer
 
 _OPENED = re.compile(r"opened in ([0-9.]+) s")
 _TRACED = re.compile(r"failed in ([0-9.]+) s")

@@ -11,12 +11,12 @@ from atlas.errors import InputError
 from atlas.options import emit
 from ingest.attribution.memory import STEPS
 from ingest.attribution.settings import AttributionSettings
+from ingest.demo.shipped import opened_place
 from ingest.model.images import open_image
 from ingest.model.model import Model, Precision
 from ingest.model.precision import resolve_precision
 from ingest.plan import GIB, Plan, free_bytes, in_gib, make_plan, ways_to_fit
 from ingest.rollout.attention import RolloutSettings
-from ingest.session import DEMO, shipped
 from ingest.sizes import Described, SetSizes, describe_model, describe_set, join_sizes
 
 
@@ -66,8 +66,8 @@ class Question:
         }
         room = options["encoder_memory"]
         return cls(
-            model=shipped("model") if options["model"] == DEMO else options["model"],
-            transcoders=shipped("transcoders") if options["transcoders"] == DEMO else options["transcoders"],
+            model=opened_place("model", options["model"]),
+            transcoders=opened_place("transcoders", options["transcoders"]),
             latents=options["latents"],
             active=options["active"],
             examples=_examples(options),

@@ -4,9 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -19,7 +18,7 @@ from atlas.interop.noted_view import note_view
 from ingest.attribution.settings import AttributionSettings
 from ingest.attribution.targets import TargetSpec
 from ingest.bookkeeping import Item, Job, JobReport
-from ingest.demo.facts import MODEL_NAME, TRANSCODERS_NAME
+from ingest.demo.shipped import opened_place
 from ingest.follow import following
 from ingest.jobs import count_lines, ingest_lines
 from ingest.model.model import Model, load_model
@@ -34,9 +33,6 @@ Settings = TypeVar("Settings", AttributionSettings, RolloutSettings, TargetSpec)
 _SMALL = 50_000_000  # parameters
 _WORTH_FOLLOWING = 8
 """Prompts from which on a loader goes along: it takes a second or two to start."""
-
-DEMO = "demo"
-"""Name of the shipped model and of its transcoders."""
 
 
 @dataclass(frozen=True)
@@ -114,21 +110,11 @@ class Asked:
     """Name of the file or the prompt, for failures."""
 
 
-def shipped(what: Literal["model", "transcoders"]) -> str:
-    """Folder of the shipped model or transcoders."""
-    return str(shipped_assets() / {"model": MODEL_NAME, "transcoders": TRANSCODERS_NAME}[what])
-
-
-def shipped_assets() -> Path:
-    """Folder of everything shipped with the demo."""
-    return Path(str(resources.files("ingest.demo"))) / "assets"
-
-
 def open_tracer(request: Request) -> Tracer:
     """Load model and transcoders, once for all lines. Raises ModelError, TranscoderError."""
     torch.manual_seed(request.seed)
-    model_place = shipped("model") if request.model == DEMO else request.model
-    set_place = shipped("transcoders") if request.transcoders == DEMO else request.transcoders
+    model_place = opened_place("model", request.model)
+    set_place = opened_place("transcoders", request.transcoders)
     with bar("loading the model"):
         model = load_model(model_place, request.device, resolve_precision(request.precision, request.device))
         _choose_threads(model)

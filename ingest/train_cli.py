@@ -47,16 +47,14 @@ def transcoders(prompts: Path, model: str, out: Path, layers: tuple[int, ...], f
     \b
     atlas train transcoders prompts.jsonl --model demo --out my-set --steps 500
     """
+    from ingest.demo.shipped import opened_place
     from ingest.progress import bar
-    from ingest.session import DEMO, shipped
     from ingest.training.config import TranscoderConfig
     from ingest.training.prompts import prompt_batches
     from ingest.training.trainer import train_transcoders
 
     options = {name: value for name, value in given.items() if value is not None}
-    config = TranscoderConfig(
-        model=shipped("model") if model == DEMO else model, out=str(out), layers=layers or None, **options
-    )
+    config = TranscoderConfig(model=opened_place("model", model), out=str(out), layers=layers or None, **options)
     with bar("train", unit="steps") as watch:
         rows = train_transcoders(config, prompt_batches(prompts), watch.count)
     emit(_plain(rows), form, title="Held-out positions")
@@ -99,8 +97,8 @@ def report(assets: Path | None, per_task: int, seed: int, form: str | None) -> N
     atlas train report
     """
     from ingest.demo.build import measure_assets
+    from ingest.demo.shipped import shipped_assets
     from ingest.progress import bar
-    from ingest.session import shipped_assets
 
     with bar("report", unit="steps") as watch:
         tables = measure_assets(assets or shipped_assets(), per_task, seed, watch.count)

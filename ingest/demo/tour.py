@@ -21,10 +21,11 @@ from atlas.interop import export_graph
 from ingest.bookkeeping import JobReport
 from ingest.demo.cypher import CYPHER, QUESTIONS, ask_twice, server
 from ingest.demo.scenes import Scene, write_scenes
+from ingest.demo.shipped import shipped
 from ingest.load import load
 from ingest.pipeline import TraceSettings
 from ingest.progress import bar
-from ingest.session import Request, open_tracer, run_ingest, shipped
+from ingest.session import Request, open_tracer, run_ingest
 
 _SUM = "sum-3-4-a"
 _MARS, _MARS_TOO, _EARTH = "moons-mars-a", "moons-mars-b", "moons-earth-a"

@@ -38,17 +38,18 @@ def generate(model: Model, inputs: Inputs, count: int) -> Inputs:
     if not count:
         return inputs
     check_length(model, inputs.token_ids.shape[0], count)
-    return append_tokens(model, inputs, tuple(_continuation(model, inputs, count)))
+    return append_tokens(model, inputs, tuple(continuations(model, inputs.batch, count)[0]))
 
 
 def greedy_answer(model: Model, inputs: Inputs, most: int) -> str:
     """The model's answer as text: up to `most` greedy tokens, up to the end of its turn."""
     room = min(most, model.facts.max_positions - inputs.token_ids.shape[0])
-    ids = _continuation(model, inputs, room) if room > 0 else []
+    ids = continuations(model, inputs.batch, room)[0] if room > 0 else []
     return str(model.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
-def _continuation(model: Model, inputs: Inputs, count: int) -> list[int]:
+def continuations(model: Model, batch: dict[str, Tensor], count: int) -> list[list[int]]:
+    """Up to `count` greedy tokens after each of equally long prompts; the end of the turn is left out."""
     from transformers import GenerationConfig
 
     own = model.hf.generation_config
@@ -65,6 +66,10 @@ def _continuation(model: Model, inputs: Inputs, count: int) -> list[int]:
         suppress_tokens=None if model.facts.placeholder is None else [model.facts.placeholder],
     )
     with torch.no_grad(), precision_of(model):
-        ids = model.hf.generate(**inputs.batch, generation_config=config)
-    found: list[int] = ids[0, inputs.token_ids.shape[0] :].tolist()
-    return found[:-1] if found and found[-1] in ends else found
+        ids = model.hf.generate(**batch, generation_config=config)
+    return [_until(found, ends) for found in ids[:, batch["input_ids"].shape[1] :].tolist()]
+
+
+def _until(tokens: list[int], ends: list[int]) -> list[int]:
+    """The tokens before the first that ends the turn; what a finished text of a batch is padded with comes after it."""
+    return next((tokens[:place] for place, token in enumerate(tokens) if token in ends), tokens)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -59,13 +60,15 @@ class Facts:
 class Model:
     """A loaded model: Hugging Face's module, its processor, and where its parts are."""
 
-    def __init__(self, parts: Parts, precision: Precision) -> None:
+    def __init__(self, parts: Parts, precision: Precision, place: str = "") -> None:
+        """`place` is the folder or repository it was opened from."""
         self.hf: Any = parts.hf  # transformers' classes are too loosely typed to name
         self.processor: Any = parts.processor
         self.tokenizer: Any = parts.tokenizer
         self.sites: Sites = parts.sites
         self.identity: Identity = parts.identity
         self.precision: Precision = precision
+        self.place = place
         rows = parts.hf.get_submodule(parts.sites.unembedding).weight.shape[0]
         self.facts: Facts = facts_of(parts.hf.config, parts.sites.vision, int(rows))
         _check_no_bias(self)
@@ -159,7 +162,13 @@ def load_model(
     place = find_device(device)
     check_precision(precision, place)
     parts = open_parts(str(name_or_dir), place, DTYPES[precision], revision)
-    return Model(parts, precision)
+    return Model(parts, precision, lasting(str(name_or_dir)))
+
+
+def lasting(place: str) -> str:
+    """A folder's whole path, or a repository as it is named: what opens the same thing from every folder."""
+    folder = Path(place).expanduser()
+    return str(folder.resolve()) if folder.exists() else place
 
 
 @contextmanager

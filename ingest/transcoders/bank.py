@@ -15,7 +15,7 @@ from torch import Tensor
 
 from atlas.errors import TranscoderError
 from ingest.model.identity import Identity
-from ingest.model.model import Model
+from ingest.model.model import Model, lasting
 from ingest.model.records import LayerRun, Run
 from ingest.transcoders.activation import Rule, activate, active_features
 from ingest.transcoders.description import Description, check_fits
@@ -39,10 +39,13 @@ class Bank:
         device: torch.device,
         dtype: torch.dtype,
         resident_bytes: int = RESIDENT_BYTES,
+        place: str = "",
     ) -> None:
+        """`place` is the folder or hf:// address it was opened from."""
         self.description = description
         self.device = device
         self.dtype = dtype
+        self.place = place
         self._resident = Resident(resident_bytes if device.type == "cuda" else 0)
         self._encoded: dict[int, tuple[Tensor, Tensor]] | None = None  # rows that `encode` read: asked for again next
 
@@ -252,7 +255,8 @@ def load_bank(
         check_fits(description, model)
     place = torch.device(device) if device is not None else torch.device("cpu") if model is None else model.device
     room = RESIDENT_BYTES if resident_bytes is None else resident_bytes
-    return Bank(description, place, dtype or (torch.float32 if model is None else model.dtype), room)
+    kind = dtype or (torch.float32 if model is None else model.dtype)
+    return Bank(description, place, kind, room, lasting(str(source)))
 
 
 def site_input(site: InputSite, run: LayerRun) -> Tensor:

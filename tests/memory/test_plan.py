@@ -12,12 +12,12 @@ import ingest.plan as plan_module
 from atlas.errors import AtlasError, InputError, ModelError, TranscoderError
 from ingest.attribution.memory import Sizes
 from ingest.attribution.settings import AttributionSettings
+from ingest.demo.shipped import shipped
 from ingest.model.inputs import prepare
 from ingest.model.model import DTYPES, load_model
 from ingest.plan import GIB, _container_leaves, check_fits, does_not_fit, make_plan, ways_to_fit
 from ingest.plan_cli import plan as command
 from ingest.rollout.attention import RolloutSettings
-from ingest.session import shipped
 from ingest.sizes import SetSizes, describe_model, describe_set, join_sizes, sizes_of
 from ingest.transcoders.bank import load_bank
 from tests.tiny import picture, tiny_model, write_model, write_transcoders

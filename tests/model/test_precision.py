@@ -13,13 +13,13 @@ from ingest.attribution.frozen import fold, freeze
 from ingest.attribution.settings import RESIDUE_LIMITS, AttributionSettings
 from ingest.attribution.targets import TargetSpec, Vocabulary, resolve
 from ingest.demo.facts import PICTURE_TASKS, TEXT_TASKS
+from ingest.demo.shipped import shipped
 from ingest.demo.world import draw
 from ingest.model.capture import run
 from ingest.model.generation import greedy_answer
 from ingest.model.inputs import Inputs, prepare
 from ingest.model.model import Model, load_model
 from ingest.model.precision import precision_of, resolve_precision
-from ingest.session import shipped
 from ingest.transcoders.bank import Bank, load_bank
 from tests.tiny import picture, tiny_model, write_transcoders
 

@@ -42,6 +42,7 @@ class PlainBank:
     input_site: InputSite
     output_site: OutputSite
 
+    name = "random"
     cross_layer = False
 
     @property
@@ -67,6 +68,21 @@ class PlainBank:
     def skip(self, layer: int) -> Tensor | None:
         return None if self.W_skip is None else self.W_skip[layer]
 
+    def activations(self, layer: int, read: Tensor) -> Tensor:
+        """[n, F] of what is read [n, d]."""
+        pre = torch.einsum("td,fd->tf", read, self.W_enc[layer]) + self.b_enc[layer]
+        if self.rule == "topk":
+            best = pre.relu().topk(4, dim=-1)
+            return torch.zeros_like(pre).scatter(-1, best.indices, best.values)
+        return pre.where(pre > 0.9, 0.0)
+
+    def decode(self, layer: int, active: Active, read: Tensor) -> Tensor:
+        """[n, d] what the layer's own transcoder makes of what it reads."""
+        values = torch.zeros(len(read), LATENTS, dtype=read.dtype)
+        values[active.positions, active.indices] = active.values
+        made = values @ self.W_dec[layer] + self.b_dec[layer]
+        return made if self.W_skip is None else made + read @ self.W_skip[layer].T
+
     def encode(self, run: Run) -> Encoded:
         """Active features and what they leave over, layer by layer."""
         layers = [self._encode_layer(run, layer) for layer in range(len(run.layers))]
@@ -79,16 +95,9 @@ class PlainBank:
             InputSite.NORMALIZED: record.resid_mid * record.mlp_scale[:, None],
             InputSite.RESID_MID: record.resid_mid,
         }[self.input_site]
-        pre = torch.einsum("td,fd->tf", read, self.W_enc[layer]) + self.b_enc[layer]
-        if self.rule == "topk":
-            best = pre.relu().topk(4, dim=-1)
-            values = torch.zeros_like(pre).scatter(-1, best.indices, best.values)
-        else:
-            values = pre.where(pre > 0.9, 0.0)
+        values = self.activations(layer, read)
         positions, indices = values.nonzero(as_tuple=True)
-        made = values @ self.W_dec[layer] + self.b_dec[layer]
-        if self.W_skip is not None:
-            made = made + read @ self.W_skip[layer].T
+        made = self.decode(layer, Active(positions, indices, values[positions, indices]), read)
         truth = record.mlp_out if self.output_site is OutputSite.MLP_RAW else record.mlp_write
         return LayerEncoding(Active(positions, indices, values[positions, indices]), made, truth - made)
 
