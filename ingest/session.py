@@ -1,6 +1,5 @@
 """What `atlas ingest` and `atlas import` ask for, and the jobs that answer: load once, then go line by line."""
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -21,8 +20,9 @@ from ingest.bookkeeping import Item, Job, JobReport
 from ingest.demo.shipped import opened_place
 from ingest.follow import following
 from ingest.jobs import count_lines, ingest_lines
-from ingest.model.model import Model, load_model
+from ingest.model.model import load_model
 from ingest.model.precision import resolve_precision
+from ingest.model.threads import choose_threads
 from ingest.pipeline import Tracer, TraceSettings
 from ingest.progress import bar
 from ingest.rollout.attention import RolloutSettings
@@ -30,7 +30,6 @@ from ingest.transcoders.bank import load_bank
 
 Settings = TypeVar("Settings", AttributionSettings, RolloutSettings, TargetSpec)
 
-_SMALL = 50_000_000  # parameters
 _WORTH_FOLLOWING = 8
 """Prompts from which on a loader goes along: it takes a second or two to start."""
 
@@ -117,7 +116,7 @@ def open_tracer(request: Request) -> Tracer:
     set_place = opened_place("transcoders", request.transcoders)
     with bar("loading the model"):
         model = load_model(model_place, request.device, resolve_precision(request.precision, request.device))
-        _choose_threads(model)
+        choose_threads(model)
         bank = load_bank(set_place, model, resident_bytes=request.settings.encoder_bytes)
         return Tracer(model, bank, request.settings)
 
@@ -135,14 +134,6 @@ def run_ingest(home: Home, request: Request, tracer: Tracer, load: bool = False)
 def beside(home: Home, asked: Asked, load: bool) -> AbstractContextManager[object]:
     """The loader that goes along, if it is wanted and worth its start."""
     return following(home) if load and asked.total >= _WORTH_FOLLOWING else nullcontext()
-
-
-def _choose_threads(model: Model) -> None:
-    """One thread for a small model on a CPU, unless OMP_NUM_THREADS says otherwise: threads that wait for each other on
-    shared cores made small products ten times slower."""
-    small = sum(parameter.numel() for parameter in model.hf.parameters()) < _SMALL
-    if model.device.type == "cpu" and small and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
 
 
 def run_import(home: Home, paths: tuple[Path, ...]) -> JobReport:

@@ -27,6 +27,7 @@ from ingest.model.inputs import Inputs, prepare
 from ingest.model.model import Model, load_model
 from ingest.model.precision import precision_of, resolve_precision
 from ingest.model.records import Run
+from ingest.model.threads import choose_threads
 from ingest.transcoders.bank import Bank, load_bank
 from ingest.transcoders.records import Encoded
 
@@ -181,6 +182,7 @@ class Laboratory:
         key = (places["model"], places["transcoders"], precision)
         if key not in self._opened:
             model = load_model(opened_place("model", key[0]), self._device, precision, _revision(identity["model"]))
+            choose_threads(model)
             self._opened[key] = model, load_bank(opened_place("transcoders", key[1]), model)
         model, bank = self._opened[key]
         for what, now, then in (
