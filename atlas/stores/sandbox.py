@@ -135,7 +135,19 @@ def _fetch(connection: duckdb.DuckDBPyConnection, text: str, row_limit: int) -> 
         count += batch.num_rows
         if count > row_limit:
             break
-    return FreeAnswer(pa.Table.from_batches(batches, schema=reader.schema).slice(0, row_limit), count > row_limit)
+    rows = pa.Table.from_batches(batches, schema=reader.schema).slice(0, row_limit)
+    return FreeAnswer(rows.rename_columns(_told_apart(rows.column_names)), count > row_limit)
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """The names, a repeated one with its number behind it: a row as a record would keep one of them."""
+    found: list[str] = []
+    for name in names:
+        number, free = 2, name
+        while free in found or (free != name and free in names):
+            free, number = f"{name}_{number}", number + 1
+        found.append(free)
+    return found
 
 
 def _reason(error: Exception) -> str:

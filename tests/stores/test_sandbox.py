@@ -161,6 +161,11 @@ def test_whatever_else_is_refused_with_a_reason(home: Home, tmp_path: Path, text
     assert free_sql(home, "SELECT count(*) AS n FROM graph").table["n"].to_pylist() == [2]
 
 
+def test_columns_of_one_name_are_told_apart(home: Home) -> None:
+    rows = free_sql(home, "SELECT 1 AS a, 2 AS a, 3 AS a_2, 4 AS a, 5 AS b").table
+    assert rows.to_pylist() == [{"a": 1, "a_3": 2, "a_2": 3, "a_4": 4, "b": 5}]
+
+
 def test_rows_beyond_the_limit_are_said_to_be_there(home: Home) -> None:
     assert free_sql(home, "SELECT * FROM range(1000000000)", row_limit=10).truncated
     answer = free_sql(home, "SELECT * FROM range(10)", row_limit=10)
