@@ -17,7 +17,7 @@ from ingest.interventions.edits import Intervention
 from ingest.interventions.hooks import changed
 from ingest.model.precision import precision_of
 
-_TOKENS = {"cpu": 4096, "cuda": 65_536}
+_TOKENS = {"cpu": 4096, "cuda": 16_384}
 """Positions run at once, over all runs of a batch, unless a batch size is given."""
 
 

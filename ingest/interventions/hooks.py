@@ -29,6 +29,9 @@ from ingest.model.records import LayerRun
 from ingest.transcoders.activation import active_features
 from ingest.transcoders.records import InputSite, OutputSite
 
+_ENCODED = 2**27
+"""Activations held at once, so that a wide set and a large batch do not meet in memory: half a GiB in float32."""
+
 
 @dataclass(frozen=True)
 class _Changes:
@@ -239,8 +242,11 @@ class _Changing:
         if self.frozen:
             return self.case.encoded.layers[layer].error[placed.positions].to(given)
         read = self.read[placed.rows, placed.positions - self.start]
-        active = active_features(self.bank.activations(layer, read))
-        return given - self.bank.decode(layer, active, read)
+        made = [
+            self.bank.decode(layer, active_features(self.bank.activations(layer, part)), part)
+            for part in torch.split(read, self._at_once(layer))
+        ]
+        return given - torch.cat(made)
 
     def _activations(self, layer: int) -> _Written | None:
         """How far the changed features of a layer are from what they would be."""
@@ -253,11 +259,24 @@ class _Changing:
         if self.frozen:
             current = self.case.activations(layer, found.indices, found.positions)
         else:
-            current = self.bank.activations(layer, self.read[rows, local])[where, found.indices]
+            current = self._current(layer, self.read[rows, local], where, found.indices)
         change = (found.factors - 1).to(current) * current + found.offsets.to(current)
         changes = current.new_zeros(len(places), len(features))
         changes[where, column] = change
         return _Written(rows, local, features, changes)
+
+    def _current(self, layer: int, read: Tensor, where: Tensor, indices: Tensor) -> Tensor:
+        """[n] activations by the set's rule of features that read row `where` of `read` [p, d]."""
+        found, step = read.new_empty(len(indices)), self._at_once(layer)
+        for start in range(0, len(read), step):
+            chosen = (where >= start) & (where < start + step)
+            values = self.bank.activations(layer, read[start : start + step])
+            found[chosen] = values[where[chosen] - start, indices[chosen]]
+        return found
+
+    def _at_once(self, layer: int) -> int:
+        """Places that are encoded at once: every feature of the layer has a number at each."""
+        return max(1, _ENCODED // self.bank.widths[layer])
 
     def _here(self, changes: _Changes | None) -> _Changes | None:
         """The changes that fall on positions of this forward pass, counted from its first."""

@@ -150,6 +150,16 @@ def test_all_of_another_run_is_that_run(name: str) -> None:
     assert (found - other.logits[0]).abs().max() > 1e-3, "without the embeddings"
 
 
+def test_places_encoded_in_parts_are_encoded_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = clean()
+    errors, edits = _explained(made, Intervention(), _reads(made))
+    half = edits[edits.layers % 2 == 0]
+    items = [Intervention(everything(made, 2)), Intervention(half, errors=errors)]
+    whole = logits(made, items, "free")
+    monkeypatch.setattr("ingest.interventions.hooks._ENCODED", 3 * made.bank.widths[0])
+    assert (logits(made, items, "free") - whole).abs().max() < 1e-10
+
+
 def test_errors_belong_to_sets_of_single_layers() -> None:
     made = clean("cross-layer")
     there = torch.tensor([0])
@@ -184,6 +194,12 @@ def test_writes_are_added_where_decoders_write(name: str) -> None:
         found = logits(made, [add, write], mode)
         assert (found[0] - found[1]).abs().max() < 1e-10
         assert (found[0] - made.run.logits).abs().max() > 1e-3
+
+
+def _reads(made: Case) -> list[Tensor]:
+    found = intervene(made, [Intervention()], "free", keep_reads=True).reads
+    assert found is not None
+    return found
 
 
 def _with_less(made: Case, less: dict[int, Tensor]) -> Tensor:

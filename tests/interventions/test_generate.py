@@ -23,6 +23,7 @@ def test_nothing_changed_is_the_models_own_answer(pictures: int) -> None:
     made = _case(pictures)
     plain = greedy_answer(made.model, made.inputs, STEPS)
     assert generate_changed(made, [Intervention()] * 3, most=STEPS) == [plain] * 3
+    assert generate_changed(made, [Intervention()], most=STEPS, mode="iterative") == [plain]
 
 
 @pytest.mark.parametrize("pictures", [0, 1, 2])

@@ -49,6 +49,10 @@ class PlainBank:
     def stored_dtype(self) -> torch.dtype:
         return self.W_dec.dtype
 
+    @property
+    def widths(self) -> list[int]:
+        return [self.W_enc.shape[1]] * len(self.W_enc)
+
     def writes_to(self, layer: int) -> range:
         return range(layer, layer + 1)
 
