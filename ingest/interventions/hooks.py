@@ -282,13 +282,13 @@ class _Changing:
         """The changes that fall on positions of this forward pass, counted from its first."""
         if changes is None:
             return None
-        end, prompt = self.start + self.length, self.case.n_positions
+        end = self.start + self.length
         inside = (changes.positions >= self.start) & (changes.positions < end)
         chosen, local = inside.nonzero()[:, 0], changes.positions[inside] - self.start
         later = (changes.positions == GENERATED).nonzero()[:, 0]
-        if len(later) and end > prompt:
-            steps = torch.arange(max(self.start, prompt), end, device=later.device) - self.start
-            chosen = torch.cat([chosen, later.repeat_interleave(len(steps))])
+        if len(later) and self.start > 0:
+            steps = torch.arange(self.length, device=later.device)
+            chosen = torch.cat([chosen, later.repeat_interleave(self.length)])
             local = torch.cat([local, steps.repeat(len(later))])
         if not len(chosen):
             return None

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from atlas.errors import InputError
 from ingest.interventions.case import Case, make_case
-from ingest.interventions.edits import GENERATED, Edits, Intervention
+from ingest.interventions.edits import GENERATED, Edits, Intervention, Vectors
 from ingest.interventions.engine import intervene
 from ingest.interventions.generate import generate_changed
 from ingest.model.generation import append_tokens, greedy_answer
@@ -67,6 +67,17 @@ def test_changes_after_the_prompt_leave_its_first_token() -> None:
     assert after.split()[0] == plain.split()[0]
     assert after != plain
     assert before.split()[0] != plain.split()[0]
+
+
+def test_vectors_stay_in_the_prompt() -> None:
+    """A write at a prompt position does what adding to the feature whose row it is does, before a text too."""
+    made = _case(1)
+    row = made.bank.decoder_rows(2, torch.tensor([7]))
+    place = torch.tensor([made.n_positions - 1])
+    added = Intervention(Edits.of([2], [7], place, 1.0, 60.0))
+    written = Intervention(writes=Vectors(torch.tensor([2]), place, 60 * row))
+    plain, *found = generate_changed(made, [Intervention(), added, written], most=STEPS)
+    assert found[0] == found[1] != plain
 
 
 def test_iterative_holds_the_prompts_patterns() -> None:

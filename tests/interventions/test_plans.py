@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from atlas.artefact.notes import change_notes
@@ -20,10 +21,11 @@ from atlas.domain.plan import REGIONS, Cells, Change, Plan, Question, Slot, pars
 from atlas.errors import AtlasError, InputError, ModelError, NotFoundError, QuestionError
 from atlas.ids import FeatureId
 from ingest.demo.shipped import shipped
-from ingest.interventions.case import Laboratory
+from ingest.interventions.case import Case, Laboratory, make_case
 from ingest.interventions.edits import GENERATED, Intervention
 from ingest.interventions.engine import intervene
 from ingest.interventions.resolve import places_of, resolve
+from ingest.model.inputs import prepare
 from tests.tiny import write_model
 
 _NAMES = st.text("abc xyz", min_size=1).filter(str.strip).map(str.strip)
@@ -177,6 +179,26 @@ def test_copies_are_the_other_runs_values(laboratory: Laboratory) -> None:
     same = resolve(Plan((Change(features, "all", "copy", run="moons-mars-a"),)), mars, laboratory)
     found = intervene(mars, [Intervention(), Intervention(same)], "free").logits
     assert (found[0] - found[1]).abs().max() < 1e-5
+
+
+def test_copies_come_from_the_place_that_stands_for_it(laboratory: Laboratory) -> None:
+    """A donor with a longer question: from the end its positions are shifted."""
+    mars = laboratory.case("moons-mars-a")
+    picture = [Image.open(read_manifest(laboratory.home, mars.graph or "").provenance["images"][0])]
+    longer = prepare(mars.model, "how many moons moons does it have ?", picture)
+    donor = make_case(mars.model, mars.bank, longer)
+
+    class Two(Laboratory):
+        def case(self, graph: str) -> Case:
+            return donor
+
+    active = donor.encoded.layers[3].active
+    chosen = active.positions == donor.n_positions - 2
+    features = tuple(FeatureId(3, index) for index in active.indices[chosen].tolist())
+    place = mars.n_positions - 2
+    edits = resolve(Plan((Change(features, (place,), "copy", run="longer"),)), mars, Two(laboratory.home))
+    assert donor.n_positions > mars.n_positions
+    assert torch.equal(edits.offsets.float(), active.values[chosen])
 
 
 def test_a_graph_is_run_again_as_it_was(laboratory: Laboratory) -> None:
