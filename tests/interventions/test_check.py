@@ -19,8 +19,6 @@ from atlas.domain.example import Example
 from atlas.ids import NodeId
 from ingest.attribution.settings import AttributionSettings
 from ingest.attribution.targets import TargetSpec
-from ingest.demo.scenes import scenes
-from ingest.demo.shipped import DEMO, opened_place
 from ingest.interventions import check
 from ingest.interventions.case import Laboratory
 from ingest.interventions.check import check_graph
@@ -49,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     asked: dict[str, tuple[str, tuple[Path, ...], int, dict[str, Any] | None]] = {
         "red": ("what is red ?", (folder / "red.png",), 60, None),
         "words": ("what is the sum of one and two ?", (), 60, None),
-        "pair": ("what is blue ?", (), 40, {"kind": "difference", "difference": ["five", 12]}),
+        "pair": ("what is blue ?", (), 40, {"kind": "difference", "difference": ["five", 12], "position": -3}),
         "vector": ("what is green ?", (), 40, {"kind": "vector", "vector": [0.5, -1.0] * 16}),
         "bare": ("what is three ?", (), 0, None),
         "gone": ("what is four ?", (lost,), 20, None),
@@ -238,17 +236,9 @@ def test_the_summary_is_the_median_over_graphs(home: Home, laboratory: Laborator
     assert rows[0]["free"] == f"{found[1]:.3f} ({found[0]:.3f} to {found[2]:.3f})"
 
 
-def test_the_shipped_model_does_what_is_predicted(tmp_path: Path) -> None:
+def test_the_shipped_model_does_what_is_predicted(small_home: Home) -> None:
     """In float32: edges are exact in frozen mode; where all is free, what the clean run predicts ranks right."""
-    scene = next(scene for scene in scenes() if scene.slug == "sum-2-5-a")
-    assert scene.sample.image is not None
-    scene.sample.image.save(tmp_path / "sum.png")
-    home = open_home(tmp_path / "home", create=True)
-    model = load_model(opened_place("model", DEMO))
-    tracer = Tracer(model, load_bank(opened_place("transcoders", DEMO), model), TraceSettings())
-    example = Example(scene.sample.question, (tmp_path / "sum.png",), slug="sum")
-    write_circuit(home, tracer.trace(tracer.prepare(example)))
-    made = check_graph(home, Laboratory(home, model=DEMO, transcoders=DEMO), "sum")
+    made = check_graph(small_home, Laboratory(small_home), "sum-2-5-a")
     assert len(made.nodes) == 50
     assert made.frozen_gap is not None
     assert made.frozen_gap < 1e-6

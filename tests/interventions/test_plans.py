@@ -184,7 +184,7 @@ def test_copies_are_the_other_runs_values(laboratory: Laboratory) -> None:
 def test_copies_come_from_the_place_that_stands_for_it(laboratory: Laboratory) -> None:
     """A donor with a longer question: from the end its positions are shifted."""
     mars = laboratory.case("moons-mars-a")
-    picture = [Image.open(read_manifest(laboratory.home, mars.graph or "").provenance["images"][0])]
+    picture: list[Image.Image] = [Image.open(read_manifest(laboratory.home, mars.graph or "").provenance["images"][0])]
     longer = prepare(mars.model, "how many moons moons does it have ?", picture)
     donor = make_case(mars.model, mars.bank, longer)
 

@@ -23,6 +23,7 @@ from ingest.interventions.predict import (
     path_effects,
     slopes,
 )
+from ingest.model.precision import precision_of
 from tests.science.world import CASES, case
 
 MOVING: tuple[Mode, ...] = ("iterative", "free")
@@ -78,7 +79,7 @@ def test_the_lead_is_the_two_best_tokens_before_any_cap() -> None:
 def test_in_frozen_mode_the_edge_is_what_an_ablation_does(name: str) -> None:
     chosen, columns = spread(name)
     seen, predicted = change(clean(name), chosen, "frozen"), -edges(name)[0][columns]
-    assert (seen - predicted).abs().max() < 1e-6 * predicted.abs().max()
+    assert torch.allclose(seen, predicted, rtol=1e-6, atol=1e-11)
     assert predicted.abs().max() > 0.01
 
 
@@ -152,3 +153,22 @@ def test_nothing_of_a_derivative_stays_behind() -> None:
         slopes(made, broken, "free")
     assert hooks(made.model.hf) == before
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in made.model.hf.parameters())
+
+
+def test_the_final_norm_meets_all_that_a_cross_layer_feature_writes() -> None:
+    made, (_, sources) = clean("cross-layer"), edges("cross-layer")
+    first = (sources.layers == 0) & (sources.positions == made.answer_position)
+    chosen = Occurrences.among(sources, first[: sources.n_features].nonzero()[:, 0])
+    lead, sites = Lead.of(made), made.model.sites
+    found = slopes(made, lead, "free")
+    with torch.no_grad(), precision_of(made.model):
+        for n, effect in enumerate(norm_effects(made, lead, found, chosen)):
+            lost, gained = made.run.final_residual.new_zeros(made.model.facts.width), 0.0
+            for layer, block in enumerate(made.model.layers):
+                row = made.bank.decoder_rows(0, chosen.indices[n : n + 1], layer)[0] * chosen.activations[n]
+                norm, given = block.get_submodule(str(sites.mlp_post_norm)), made.run.layers[layer].mlp_out[-1]
+                here = norm(given) - norm(given - row)
+                lost, gained = lost + here, gained + float(found.at_stream[layer][-1] @ here)
+            final, last = made.model.part(sites.final_norm), made.run.final_residual[-1]
+            straight = float((final(last) - final(last - lost)) @ lead.targets.vectors[0])
+            assert float(effect) == pytest.approx(gained - float(found.at_end @ lost) + straight, abs=1e-10)
