@@ -155,7 +155,7 @@ def _graphs(chosen: argparse.Namespace, home: Home) -> Iterator[GraphToLoad]:
     ledger = Ledger(home)
     for seed in range(1, chosen.graphs + 1):
         circuit = sized(seed, chosen.nodes, chosen.edges, chosen.active)
-        yield GraphToLoad(ledger.graph_number(circuit.id), ledger.set_number(circuit.transcoders), "", circuit)
+        yield GraphToLoad(ledger.graph_number(circuit.id), ledger.set_number(circuit.transcoders), circuit.id, circuit)
 
 
 def _timed(work: Callable[..., object], *arguments: object) -> float:

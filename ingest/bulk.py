@@ -1,6 +1,6 @@
 """A first load of Neo4j by its own import tool: several times as fast as the driver, for hundreds of graphs and more.
 
-DuckDB and the vectors are brought up to date, written as typed CSV, imported beside the database that is there and put
+DuckDB and the vectors are brought up to date, written as files, imported beside the database that is there and put
 in its place. Neo4j holds nothing but projections, so what was there may go; a kill leaves the old database or the new
 one, and the next `atlas load` or `atlas neo4j bulk` finishes.
 """
@@ -15,9 +15,10 @@ from atlas.config import Home
 from atlas.errors import StoreError
 from atlas.stores.duck import Duck
 from atlas.stores.local_neo4j.admin import admin
-from atlas.stores.local_neo4j.server import running, start, stop
+from atlas.stores.local_neo4j.java import is_calendar
+from atlas.stores.local_neo4j.server import last_server, running, start, stop
 from atlas.stores.neo.address import address
-from atlas.stores.neo.bulk import BulkFile, import_arguments, write_files
+from atlas.stores.neo.bulk import BulkFile, Form, holds_empty_text, import_arguments, write_files
 from atlas.stores.neo.connection import Neo
 from atlas.stores.neo.exchange import (
     DATABASE,
@@ -29,7 +30,7 @@ from atlas.stores.neo.exchange import (
 )
 from atlas.stores.neo.graphs import NeoGraphs
 from atlas.stores.neo.identity import check_empty, mine, other_labels
-from atlas.stores.neo.shared import sync_shared
+from atlas.stores.neo.shared import stamp_if_all_there, stamp_of
 from ingest.load import LOADER_WAIT, Progress, Projections, Run, loading
 
 _LOCAL = "atlas neo4j start"
@@ -77,6 +78,7 @@ def bulk_from(home: Home, yes: bool = False, progress: Progress | None = None) -
         _check_replaceable(home, yes)
         stop(home)
     begin = time.monotonic()
+    stamp = stamp_of(Duck(home))
     try:
         files, written, peak = _import(home, progress)
     finally:
@@ -84,7 +86,7 @@ def bulk_from(home: Home, yes: bool = False, progress: Progress | None = None) -
     imported = time.monotonic()
     with Neo(server.address(home)) as neo:
         NeoGraphs(neo, home.identity).prepare()
-        sync_shared(neo, home.identity, Duck(home))
+        stamp_if_all_there(neo, home.identity, Duck(home), stamp)
     rows = {file.name: file.rows for file in files}
     return BulkReport(
         rows.get("Graph", 0),
@@ -103,16 +105,16 @@ def write_csv(home: Home, folder: Path, progress: Progress | None = None, wait: 
     with loading(home, progress, wait):
         Run(home, progress).embedded(Projections(Duck(home), home.vectors))
         folder.mkdir(parents=True, exist_ok=True)
-        files = write_files(Duck(home), home.identity, folder.absolute(), progress)
-    return import_arguments(files, DATABASE)
+        files = write_files(Duck(home), home.identity, folder.absolute(), "csv", progress)
+    return import_arguments(files, DATABASE, own=False)
 
 
 def _import(home: Home, progress: Progress | None) -> tuple[list[BulkFile], float, float | None]:
     """(files imported, when they were written, peak memory of the import tool in MB)."""
     configuration = begin_exchange(home)
-    folder = import_folder(home) / "csv"
+    folder = import_folder(home) / "files"
     folder.mkdir()
-    files = write_files(Duck(home), home.identity, folder, progress)
+    files = write_files(Duck(home), home.identity, folder, _form(home), progress)
     written = time.monotonic()
     if progress is not None:
         progress(0, 1, f"importing {sum(file.rows for file in files)} rows")
@@ -122,6 +124,13 @@ def _import(home: Home, progress: Progress | None) -> tuple[list[BulkFile], floa
     commit_exchange(home)
     said = re.search(r"Peak memory usage: ([0-9.]+)([MG])iB", done.stdout)
     return files, written, None if said is None else float(said[1]) * (1024 if said[2] == "G" else 1)
+
+
+def _form(home: Home) -> Form:
+    """What the home's import tool reads without loss."""
+    last = last_server(home)
+    reads_parquet = last is None or is_calendar(last.version)
+    return "parquet" if reads_parquet and not holds_empty_text(Duck(home)) else "csv"
 
 
 def _check_local(home: Home) -> None:

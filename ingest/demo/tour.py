@@ -19,9 +19,11 @@ from atlas.config import Home
 from atlas.errors import AtlasError
 from atlas.interop import export_graph
 from ingest.bookkeeping import JobReport
+from ingest.demo.causes import TOP, ablations, swap
 from ingest.demo.cypher import CYPHER, QUESTIONS, ask_twice, server
 from ingest.demo.scenes import Scene, write_scenes
 from ingest.demo.shipped import shipped
+from ingest.interventions.case import Laboratory
 from ingest.load import load
 from ingest.pipeline import TraceSettings
 from ingest.progress import bar
@@ -78,6 +80,7 @@ def tour(home: Home, out: Path) -> None:
     asked = Asked(atlas.open(home.root), {scene.slug: scene for scene in drawn}, set(report.traced + report.present))
     for section in (_answers, _digits, _recurring, _planets, _duplicates):
         section(asked)
+    _causes(home)
     _drawing(asked, out)
     _cypher(asked, home)
     click.echo(
@@ -172,6 +175,19 @@ def _duplicates(asked: Asked) -> None:
             for row in asked.door.duplicates(cosine=_COSINE, modality="image").to_pylist()[:_ROWS]
         ),
     )
+
+
+def _causes(home: Home) -> None:
+    laboratory = Laboratory(home)
+    seen = ablations(home, laboratory, _SUM)
+    with bar("patch"):
+        moved = swap(home, laboratory, _EARTH, _MARS)
+    _head("Do the edges hold when things change?", f"atlas check {_SUM} --top {TOP}")
+    _say(f"{TOP} features taken away one by one; rank correlation of what was predicted with what happened:")
+    _table(("predicted by", "all else frozen", "the free model"), seen)
+    _head("Do features carry what a picture shows?", f"atlas patch {_EARTH} {_MARS}")
+    for line in moved:
+        _say(line)
 
 
 def _drawing(asked: Asked, out: Path) -> None:

@@ -1,10 +1,12 @@
 """The import tool gives the database that the driver gives, and a kill leaves the old one or the new one."""
 
 import csv
+import dataclasses
 import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -15,7 +17,7 @@ from atlas.stores.duck import Duck
 from atlas.stores.local_neo4j import admin as tool
 from atlas.stores.local_neo4j.server import Server, running, stop
 from atlas.stores.neo.address import Address
-from atlas.stores.neo.bulk import write_files
+from atlas.stores.neo.bulk import holds_empty_text, write_files
 from atlas.stores.neo.connection import Neo
 from atlas.stores.neo.exchange import begin_exchange, commit_exchange, finish_exchange, import_folder
 from atlas.stores.neo.shared import complete
@@ -24,7 +26,7 @@ from ingest.load import delete, load
 from ingest.verify import verify
 from tests.factory import make_circuit
 from tests.neo.neo_state import neo_state
-from tests.neo.test_neo_load import filled, world
+from tests.neo.test_neo_load import filled, odd, world
 from tests.neo4j_servers import SMALL, need_newest
 
 
@@ -32,10 +34,14 @@ def test_an_import_equals_a_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     need_newest()
     monkeypatch.setattr("atlas.stores.local_neo4j.server.default_memory", lambda: SMALL)
     monkeypatch.setattr(tool, "default_memory", lambda: SMALL)
-    home = filled(tmp_path / "home", None)
+    other = make_circuit(8)
+    texts = np.array([odd(at, text) or None for at, text in enumerate(other.nodes.text)], dtype=object)
+    never_empty = dataclasses.replace(other, nodes=dataclasses.replace(other.nodes, text=texts))
+    home = filled(tmp_path / "home", None, [*world(), never_empty])
     try:
         report = bulk(home)
-        assert report.graphs == 8 and report.edges > 1_000 and "8 graphs" in str(report)
+        assert holds_empty_text(Duck(home)), "so that was CSV"
+        assert report.graphs == 9 and report.edges > 1_000 and "9 graphs" in str(report)
         server = running(home)
         assert server is not None and verify(home) == []
         assert not import_folder(home).exists()
@@ -43,8 +49,9 @@ def test_an_import_equals_a_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             imported = neo_state(neo)
             assert complete(neo, Duck(home), home.identity) and load(home).loaded == 0
             neo.run("MATCH (n) DETACH DELETE n")
-            assert load(home).loaded == 8 and neo_state(neo) == imported
-            delete(home, world()[0].id)
+            assert load(home).loaded == 9 and neo_state(neo) == imported
+            delete(home, world()[6].id)
+            assert not holds_empty_text(Duck(home)), "so the next is Parquet"
             after = neo_state(neo)
             neo.run("CREATE (:Mine {x: 1})")
             with pytest.raises(StoreError, match="1 nodes with the label Mine"):
@@ -55,7 +62,7 @@ def test_an_import_equals_a_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             with pytest.raises(ServerError, match="no room"):
                 bulk(home, yes=True)
         assert verify(home) == [], "a failed import leaves the old database, and the server runs"
-        assert bulk(home, yes=True).graphs == 7
+        assert bulk(home, yes=True).graphs == 8
         with Neo(_running(home).address(home)) as neo:
             assert neo_state(neo) == after and neo.rows("MATCH (m:Mine) RETURN m") == []
             neo.run("MATCH (a:Atlas) SET a.id = 'theirs'")
@@ -78,12 +85,12 @@ def _running(home: Home) -> Server:
 def test_every_text_is_quoted_and_what_is_missing_is_not(tmp_path: Path) -> None:
     home = filled(tmp_path / "home", None)
     load(home)
-    files = {file.name: file for file in write_files(Duck(home), home.identity, tmp_path)}
+    files = {file.name: file for file in write_files(Duck(home), home.identity, tmp_path, "csv")}
     node = files["Node"]
-    texts = [row[7] for row in csv.reader(node.path.open(newline=""), strict=True)]
+    texts = [row[8] for row in csv.reader(node.path.open(newline=""), strict=True)]
     stored = Duck(home).arrow("SELECT text FROM node")["text"].to_pylist()
     assert sorted(texts) == sorted(text or "" for text in stored) and len(texts) == node.rows
-    assert node.header.read_text().startswith("nid:ID(Node){id-type:long},gid:long,fid:long,kind:string,")
+    assert node.header is not None and node.header.read_text().startswith(":ID,nid:long,gid:long,fid:long,kind:string,")
     raw = node.path.read_text()
     assert ',"",' in raw and ",,," in raw
 

@@ -29,8 +29,8 @@ NOTED = ("Supernode", "Evidence", "NEAR_DUP", "HAS", "PINS", "EVIDENCE_OF", "OF_
 
 def world() -> list[Circuit]:
     """Two sets, two models, a shared picture, labels, an import, no picture, no feature, strange texts."""
-    odd = make_circuit(6, extra={"author": "x"}, pair="p1", expected="no")
-    nodes = dataclasses.replace(odd.nodes, text=[_odd(at, text) for at, text in enumerate(odd.nodes.text)])
+    strange = make_circuit(6, extra={"author": "x"}, pair="p1", expected="no")
+    nodes = dataclasses.replace(strange.nodes, text=[odd(at, text) for at, text in enumerate(strange.nodes.text)])
     return [
         make_circuit(0, picture=1, labels=True, concept="mars"),
         make_circuit(1, picture=1),
@@ -38,12 +38,13 @@ def world() -> list[Circuit]:
         make_circuit(3, with_images=False, labels=True),
         make_circuit(4, partial=True),
         make_circuit(5, model="other", d_model=8),
-        dataclasses.replace(odd, nodes=nodes),
+        dataclasses.replace(strange, nodes=nodes),
         make_circuit(7, n_features=0),
     ]
 
 
-def _odd(at: int, text: str | None) -> str | None:
+def odd(at: int, text: str | None) -> str | None:
+    """A strange text in the place of one; every fifteenth is empty."""
     strange = [
         "",
         " ",

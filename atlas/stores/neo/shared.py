@@ -92,10 +92,15 @@ def sync_shared(neo: Neo, identity: str, duck: Tables) -> int:
             for change in changes:
                 transaction.run(change.text, columns(change.rows))
                 changed += len(change.rows)
+    stamp_if_all_there(neo, identity, duck, stamp)
+    return changed
+
+
+def stamp_if_all_there(neo: Neo, identity: str, duck: Tables, stamp: str) -> None:
+    """Put the stamp of what was written on if all graphs are there. Raises StoreError."""
     graphs = {row["gid"]: row["checksum"] for row in duck.arrow(_GRAPHS).to_pylist()}
     if graphs == {row["gid"]: row["checksum"] for row in neo.rows(LOADED)}:
         put_on_stamp(neo, identity, stamp)
-    return changed
 
 
 def complete(neo: Neo, duck: Tables, identity: str) -> bool:
