@@ -1,5 +1,7 @@
 """Reports of changed runs: a null intervention is told as nothing, and what is told is what a run of its own shows."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,10 +69,18 @@ def test_features_told_are_those_that_differ_most(case: Case, mode: Mode) -> Non
 
 
 def test_what_was_changed_by_hand_is_not_told_as_moved(case: Case) -> None:
-    edits = Edits.of([1, 4], [3, 5], [6, 7], factor=0.0, offset=30.0)
-    (report,) = measure(case, [Intervention(edits)], "free", moved=2000)
-    told = {(m.feature.layer, m.feature.index, m.position) for m in report.moved}
-    assert told and not told & {(1, 3, 6), (4, 5, 7)}
+    first = Edits.of([1], [3], [6], offset=30.0)
+    (report,) = measure(case, [Intervention(first)], "free", moved=2000)
+    later = next(m for m in report.moved if m.feature.layer > 3)
+    both = Edits.joined([first, Edits.of([later.feature.layer], [later.feature.index], [later.position], factor=2.0)])
+    (report,) = measure(case, [Intervention(both)], "free", moved=2000)
+    told = {(m.feature, m.position) for m in report.moved}
+    assert told and (later.feature, later.position) not in told
+
+
+def test_nothing_upstream_is_told_as_moved(case: Case) -> None:
+    (report,) = measure(case, [Intervention(strongest(case, 5, 4))], "free", moved=100_000)
+    assert report.moved and min(moved.feature.layer for moved in report.moved) > 5
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -91,10 +101,18 @@ def test_tokens_are_probabilities_and_may_be_alike(case: Case) -> None:
     for report in whole:
         assert sum(token.before for token in report.tokens) == pytest.approx(1)
         assert sum(token.after for token in report.tokens) == pytest.approx(1)
+        others = [token.after for token in report.tokens if token.id != report.answer.id]
         assert report.answer_after.after == max(token.after for token in report.tokens)
+        assert math.exp(report.lead_after) == pytest.approx(report.answer.after / max(others))
     assert all(len(report.tokens) <= 6 for report in apart)
     lists = {tuple(token.id for token in report.tokens) for report in alike}
     assert len(lists) == 1 and set(*lists) == {token.id for report in apart for token in report.tokens}
+
+
+def test_an_answer_before_the_end_is_its_token(case: Case) -> None:
+    early = replace(case, answer_position=5)
+    (report,) = measure(early, [Intervention(strongest(case, 1, 3))], "free", generate=3)
+    assert report.text_before is None and report.said_before == report.answer.text.strip()
 
 
 def test_numbers_that_are_not_finite_are_one_error(case: Case) -> None:

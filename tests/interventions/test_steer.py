@@ -21,8 +21,9 @@ from atlas.errors import AtlasError, InputError
 from atlas.ids import NodeId
 from ingest.interventions.case import Case, Laboratory
 from ingest.interventions.dose import dosed, parse_doses
+from ingest.interventions.plan_text import describe, plan_of, read_features
 from ingest.interventions.record import Answer
-from ingest.interventions.steer import Steered, plan_of, read_features, steer
+from ingest.interventions.steer import Steered, steer
 from ingest.verify import verify
 
 SUM, MARS, EARTH, WORDS = "sum-3-4-a", "moons-mars-a", "moons-earth-a", "words-3-4"
@@ -96,6 +97,22 @@ def test_frozen_runs_do_what_the_edges_say(
     together = one(laboratory, drivers, action, value, moved=0)
     assert together.changed == len(drivers)
     assert together.report.observed == close(together.predicted)
+
+
+def test_a_difference_is_watched_as_one(own_home: Home) -> None:
+    asked = ["--prompt", "3 + 4 . what is the sum ?", "--difference", "7", "8", "--slug", "versus"]
+    atlas(own_home, "ingest", *asked, "--model", "demo", "--transcoders", "demo")
+    laboratory = Laboratory(own_home)
+    case = laboratory.case("versus")
+    answer = Answer.of(own_home, case)
+    assert answer is not None and answer.minus is not None
+    nodes = read_table(own_home, case.graph or "", Nodes)
+    logits = case.run.logits[case.answer_position].double()
+    assert answer.value(logits) == close(float(nodes.pre_activation[nodes.is_answer][0]))
+    layer, index, position = max(answer.edges, key=lambda place: abs(answer.edges[place]))
+    plan = plan_of([f"{layer}/{index}@{position}"], "all", "ablate", None)
+    (run,) = steer(own_home, laboratory, "versus", plan, "frozen", generate=0).runs
+    assert run.report.observed == close(run.predicted) == close(-answer.edges[layer, index, position])
 
 
 def test_free_runs_differ_from_the_edges(laboratory: Laboratory, drivers: list[str]) -> None:
@@ -194,6 +211,8 @@ def test_a_supernode_is_one_source_with_the_sum_of_its_edges(
     assert row.predicted == record["predicted"] == pytest.approx(-sum(answer.edges[place] for place in places))
     assert row.observed == close(row.predicted)
     assert verify(own_home) == []
+    rows(own_home, "steer", SUM, "three of them", "--scale", "1")
+    assert len(read_evidence(own_home)) == 1, "nothing was changed"
     atlas(own_home, "supernode", "remove", "three of them", features[0])
     rows(own_home, "ablate", SUM, "three of them", "--mode", "frozen")
     assert len({row.run for row in read_evidence(own_home).values()}) == 2, "it is another supernode now"
@@ -205,7 +224,13 @@ def test_features_of_the_other_planet_flip_the_answer(own_home: Home) -> None:
     assert (record["answer_before"], record["text_before"], record["flipped"]) == ("2", "2", True)
     assert record["answer_after"].startswith("1") and record["answer_after"] == record["text_after"]
     assert record["answer"]["token"] == "2" and record["difference_after"] != record["difference_before"]
-    assert {"feature", "position", "place", "label", "before", "after"} == set(record["features"][0])
+    assert " ".join(record) == (
+        "graph slug mode run plan dose changed_activations answer_before answer_after flipped text_before text_after "
+        "answer runner_up difference_before difference_after lead_after target target_before target_after predicted "
+        "observed tokens features evidence_rows"
+    )
+    assert " ".join(record["features"][0]) == "feature position place label before after"
+    assert {tuple(token) for token in record["tokens"]} == {("id", "token", "before", "after")}
     assert record["tokens"][0]["before"] > 0.9 and record["target_after"] < record["target_before"]
 
 
@@ -228,7 +253,7 @@ def test_a_label_is_shown_and_pictures_are_drawn(own_home: Home, drivers: list[s
     assert "moves a lot" in atlas(own_home, "ablate", SUM, early, "--no-evidence")
     atlas(own_home, "steer", SUM, drivers[0], "--dose", "0,1,3", "--no-evidence", "--out", str(tmp_path / "curves.svg"))
     assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
-    assert "by the edges" in (tmp_path / "curves.svg").read_text()
+    assert "by its edges" in (tmp_path / "curves.svg").read_text()
 
 
 def test_a_plan_file_is_what_the_options_say(own_home: Home, drivers: list[str], tmp_path: Path) -> None:
@@ -319,6 +344,22 @@ def test_doses_need_a_strength_and_rows_need_features(monkeypatch: pytest.Monkey
             read_features("-")
     monkeypatch.setattr(sys, "stdin", io.StringIO('[{"feature": "3/7"}, {"feature": "2/1"}, {"feature": "3/7"}]'))
     assert read_features("-") == ["3/7", "2/1"]
+
+
+def test_names_become_one_plan_and_a_plan_a_sentence() -> None:
+    plan = plan_of(["3/7", "the digit", "2/1@5,-1", "1/4"], "image", "scale", 0.5)
+    records = plan.to_json()["changes"]
+    assert [record.get("features", record.get("supernode")) for record in records] == [
+        ["3/7", "1/4"],
+        "the digit",
+        ["2/1"],
+    ]
+    assert [record["at"] for record in records] == ["image", "image", [5, -1]]
+    assert Plan.from_json(plan.to_json()) == plan
+    assert (
+        describe(plan)
+        == "scale 3/7, 1/4 by 0.5 at image; scale 'the digit' by 0.5 at image; scale 2/1 by 0.5 at [5,-1]"
+    )
 
 
 def test_a_picture_that_is_gone_is_one_error(small_home: Home) -> None:
