@@ -24,13 +24,18 @@
 // column index (integer; detail): Its index.
 // column set (integer; detail): Ledger number of its transcoder set.
 
-MATCH (v:Evidence)-[:OF_SOURCE]->(:Node)-[:OF]->(f:Feature)
-WHERE ($action IS NULL OR v.action = $action) AND ($mode IS NULL OR v.mode = $mode)
+MATCH (v:Evidence)
+OPTIONAL MATCH (v)-[:OF_SOURCE]->(n:Node)
+OPTIONAL MATCH (n)-[:OF]->(f:Feature)
+// a run that changed one thing only tells what that thing did
+WITH v.run AS run, collect({v: v, f: f}) AS rows,
+     count(DISTINCT f) + count(DISTINCT CASE WHEN f IS NULL THEN n END) + count(DISTINCT v.sid) = 1 AS alone
+UNWIND rows AS row
+WITH run, alone, row.v AS v, row.f AS f
+WHERE f IS NOT NULL AND ($action IS NULL OR v.action = $action) AND ($mode IS NULL OR v.mode = $mode)
 MATCH (v)-[:EVIDENCE_OF]->(g:Graph)
 WHERE $task IS NULL OR g.task = $task
-WITH f, g, v.run AS run, max(CASE WHEN v.flipped THEN 1 ELSE 0 END) = 1 AS flipped, min(v.eid) AS eid
-// a run that changed one thing only tells what that thing did
-WITH *, COUNT { MATCH (o:Evidence {run: run}) RETURN DISTINCT coalesce(o.source, -o.sid) } = 1 AS alone
+WITH f, g, run, alone, max(CASE WHEN v.flipped THEN 1 ELSE 0 END) = 1 AS flipped, min(v.eid) AS eid
 WITH f, count(DISTINCT CASE WHEN flipped THEN g END) AS graphs,
      count(DISTINCT CASE WHEN flipped THEN g.task END) AS tasks,
      count(CASE WHEN flipped THEN 1 END) AS flips, count(CASE WHEN flipped AND alone THEN 1 END) AS alone,

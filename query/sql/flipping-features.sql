@@ -6,7 +6,12 @@ WITH done AS (
       AND ($task IS NULL OR g.task = $task)
 ),
 -- a run that changed one thing only tells what that thing did
-alone AS (SELECT run FROM evidence GROUP BY run HAVING count(DISTINCT coalesce(source, -sid)) = 1),
+alone AS (
+    SELECT e.run
+    FROM evidence AS e LEFT JOIN node AS n ON n.gid = e.gid AND n.nid = e.source
+    GROUP BY e.run
+    HAVING count(DISTINCT n.fid) + count(DISTINCT e.source) FILTER (n.fid IS NULL) + count(DISTINCT e.sid) = 1
+),
 tried AS (
     SELECT n.fid, d.run, d.gid, d.task, bool_or(d.flipped) AS flipped, a.run IS NOT NULL AS alone,
            min(d.eid) AS eid

@@ -337,9 +337,17 @@ def contradicted_edges(book: Book, tolerance: float, mode: Any, action: Any) -> 
     return rows
 
 
+def _changed(book: Book, line: Row) -> tuple[str, Any]:
+    """The thing that a row of evidence says was changed: a feature wherever it stands, another node, a supernode."""
+    if line["source"] is None:
+        return "supernode", line["sid"]
+    node = book.node(line["source"])
+    return ("feature", node["fid"]) if node["kind"] == "feature" else ("node", line["source"])
+
+
 def flipping_features(book: Book, action: Any, task: Any, min_graphs: int) -> list[Row]:
     changed = grouped(book.rows["evidence"], lambda line: line["run"])
-    alone = {run for run, lines in changed.items() if len({(e["source"], e["sid"]) for e in lines}) == 1}
+    alone = {run for run, lines in changed.items() if len({_changed(book, line) for line in lines}) == 1}
     tried = defaultdict(list)
     for line in book.rows["evidence"]:
         graph = book.graphs[line["gid"] - 1]
