@@ -1,7 +1,9 @@
 """What a person names on the command line, as keys of notes: checked against the graphs and notes there are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from atlas.artefact.format import graph_folder
 from atlas.artefact.ledger import Ledger
@@ -22,9 +24,10 @@ def known_features(home: Home, texts: Sequence[str], set_name: str | None) -> tu
 
     Raises InputError for what is no feature, NotFoundError for one that no graph saw or that several sets have.
     """
-    duck = Duck(home)
-    set_number = None if set_name is None else set_in(duck, set_name)
-    found = [feature_in(duck, text, set_number) for text in texts]
+    with Duck(home).reading() as connection:
+        store = _Opened(connection)
+        set_number = None if set_name is None else set_in(store, set_name)
+        found = [feature_in(store, text, set_number) for text in texts]
     sets = sorted({feature.set_number for feature in found})
     if len(sets) > 1:
         raise NotFoundError(
@@ -68,7 +71,7 @@ def members_of(home: Home, name: str, texts: Sequence[str], set_name: str | None
     if not fits:
         names = listed(sorted({supernode.name for supernode in there})) or "none"
         raise NotFoundError(f"no supernode is named {name!r}; there are: {names}", "the name of a supernode")
-    transcoders = _one_set(home, [supernode.transcoders for supernode in fits], set_name, f"supernode {name!r}")
+    transcoders = one_set(home, [supernode.transcoders for supernode in fits], set_name, f"supernode {name!r}")
     features = next(supernode.features for supernode in fits if supernode.transcoders == transcoders)
     wanted = [FeatureId.parse(text) for text in texts] or list(features)
     for feature in wanted:
@@ -85,7 +88,7 @@ def given_label(home: Home, text: str, set_name: str | None) -> Labelled:
     sets = [key.transcoders for key in read_notes(home).labels() if key.feature == feature]
     if not sets:
         raise NotFoundError(f"no label was given here to {feature}", "a feature with one", "See `atlas label`")
-    return Labelled(_one_set(home, sets, set_name, f"the label of {feature}"), feature)
+    return Labelled(one_set(home, sets, set_name, f"the label of {feature}"), feature)
 
 
 def supernode_rows(home: Home) -> list[dict[str, Any]]:
@@ -118,7 +121,19 @@ def pin_rows(home: Home, graph_id: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def _one_set(home: Home, sets: Sequence[str], set_name: str | None, what: str) -> str:
+class _Opened:
+    """A store that is opened once for many look-ups."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run a text and return all rows."""
+        return self._connection.execute(sql, parameters).to_arrow_table()
+
+
+def one_set(home: Home, sets: Sequence[str], set_name: str | None, what: str) -> str:
+    """The transcoder set meant, of those that have a thing. Raises NotFoundError where it is not one."""
     if set_name is not None:
         wanted = _identity(home, set_in(Duck(home), set_name))
         if wanted in sets:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atlas.options import emit, home_of, home_option, output_options
+from ingest.supernode_cli import COMMANDS
 
 if TYPE_CHECKING:
     from atlas.config import Home
@@ -21,7 +22,12 @@ def supernode() -> None:
 
     \b
     atlas supernode add "digit three" 2/1042 3/77
+    atlas supernode suggest sum-3-4-a sum-3-4-b --add
     """
+
+
+for _command in COMMANDS:
+    supernode.add_command(_command)
 
 
 @supernode.command("add")

@@ -180,11 +180,12 @@ class _Changing:
                 output = middle * record.mlp_scale[:, None] * gain
             site = self.bank.input_site
             if site is InputSite.MLP_IN:
-                self.read = output
+                read = output
             elif site is InputSite.RESID_MID:
-                self.read = middle
+                read = middle
             else:
-                self.read = middle * (record.mlp_scale[:, None] if self.frozen else self._scale(norm, middle))
+                read = middle * (record.mlp_scale[:, None] if self.frozen else self._scale(norm, middle))
+            self.read = read.to(self.model.dtype)
             if self.keep_reads:
                 self.reads.append(self.read)
             return output if self.frozen else None
