@@ -138,6 +138,9 @@ def _keep_traceback() -> str:
     text, log = traceback.format_exc(), log_file()
     if log is None or not log.parent.is_dir():
         return text
-    with log.open("a") as file:
-        file.write(text)
+    try:
+        with log.open("a") as file:
+            file.write(text)
+    except OSError:
+        return text
     return f"The traceback is in {log}; please report it."

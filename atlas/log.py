@@ -1,6 +1,7 @@
 """The log file of a home: one logger per module, one file, nothing on the screen."""
 
 import logging
+import os
 from pathlib import Path
 
 from atlas.config import Home
@@ -10,17 +11,21 @@ _ROOMS = ("atlas", "ingest", "query")
 
 
 def log_to(home: Home) -> None:
-    """From now on the loggers of the house write to HOME/log/atlas.log. The file is opened by the first line."""
+    """From now on the loggers of the house write to HOME/log/atlas.log, if they may. The first line opens the file."""
     for room in _ROOMS:
         logger = logging.getLogger(room)
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
             handler.close()
-        handler = logging.FileHandler(home.log, delay=True)
+        handler = logging.FileHandler(home.log, delay=True) if _writable(home.log) else logging.NullHandler()
         handler.setFormatter(logging.Formatter(_FORMAT))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path if path.exists() else path.parent, os.W_OK)
 
 
 def log_file() -> Path | None:

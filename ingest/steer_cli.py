@@ -135,7 +135,13 @@ def _run(options: dict[str, Any], action: "Action", value: float | None, doses: 
     from ingest.interventions.steer import records, steer
     from ingest.progress import bar
 
-    laboratory = Laboratory(home, model=options["model"], transcoders=options["transcoders"], device=options["device"])
+    laboratory = Laboratory(
+        home,
+        model=options["model"],
+        transcoders=options["transcoders"],
+        device=options["device"],
+        precision=options["precision"],
+    )
     with bar("running the model"):
         made = steer(
             home,

@@ -21,8 +21,8 @@ from atlas.ids import FeatureId
 
 Region = Literal["all", "prompt", "image", "text", "last", "generated"]
 REGIONS: tuple[Region, ...] = get_args(Region)
-"""all: the prompt and what is generated after it; prompt, image, text: of the prompt; last: where the answer is read;
-generated: what comes after the prompt."""
+"""all: the prompt and what comes after it; prompt, image, text: of the prompt; last: where the answer is read;
+generated: what comes after the prompt, be it part of the graph or written now."""
 
 _ACTIONS_WITH_VALUE = ("scale", "set", "add")
 
@@ -171,11 +171,20 @@ def _read_change(record: Any) -> Change:
     action, value, run = fields.get("action"), fields.get("value"), fields.get("run")
     if action not in ACTIONS:
         raise InputError(f'"action" is {action!r}', f"one of {', '.join(ACTIONS)}")
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise InputError(f'"value" is {value!r}', "a number")
+    if value is not None:
+        value = _number(value)
     if run is not None and not isinstance(run, str):
         raise InputError(f'"run" is {run!r}', "the id or slug of a graph")
     return Change(_what(chosen[0], fields[chosen[0]]), _at(fields.get("at", "all")), action, value, run)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f'"value" is {value!r}', "a number")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InputError('"value" has hundreds of digits', "a finite number") from error
 
 
 def _what(kind: str, value: Any) -> What:

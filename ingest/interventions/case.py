@@ -55,6 +55,8 @@ class Case:
     """Where the answer is read: the graph's target position, else the last."""
     graph: str | None = None
     """Id of the graph it is the run of."""
+    own_precision: bool = True
+    """Whether numbers round as in the graph: only then does what is seen say something of its edges."""
     slots: dict[str, str] = field(default_factory=dict)
     """Named pieces of the prompt's text, from the prompt line."""
 
@@ -86,6 +88,7 @@ def make_case(
     prompt_length: int | None = None,
     answer_position: int | None = None,
     graph: str | None = None,
+    own_precision: bool = True,
     slots: dict[str, str] | None = None,
 ) -> Case:
     """Run the model once on a prompt and encode it."""
@@ -102,6 +105,7 @@ def make_case(
         prompt_length=length if prompt_length is None else prompt_length,
         answer_position=length - 1 if answer_position is None else answer_position,
         graph=graph,
+        own_precision=own_precision,
         slots=slots or {},
     )
 
@@ -169,6 +173,7 @@ class Laboratory:
             prompt_length=length,
             answer_position=position,
             graph=graph,
+            own_precision=model.precision == _nearest(manifest.identity["precision"], self._device),
             slots=_checked_slots(graph, slots),
         )
 

@@ -4,6 +4,7 @@ Predictions are those of predict.py. Which one is meant where a mode has one ran
 edges, which are exact there; in the others `norms`, what follows from the clean run without any ablation.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -113,7 +114,8 @@ class Checked:
             yield row | {f"flipped_{mode}": bool(self.flipped[mode][at]) for mode in self.flipped}
 
     def _maybe(self, prediction: Prediction, mode: Mode) -> float | None:
-        return self.correlation(prediction, mode) if mode in self.observed else None
+        found = self.correlation(prediction, mode) if mode in self.observed else math.nan
+        return None if math.isnan(found) else found
 
 
 def check_graph(
@@ -158,7 +160,9 @@ def check_graph(
         observed={mode: found.lead.numpy() for mode, found in seen.items()},
         flipped={mode: (found.said != found.said_before).numpy() for mode, found in seen.items()},
         frozen_gap=gap,
-        evidence=[row for mode in modes for row in evidence_rows(case, watch, mode, seen[mode])],
+        evidence=[row for mode in modes for row in evidence_rows(case, watch, mode, seen[mode])]
+        if case.own_precision
+        else [],
     )
 
 

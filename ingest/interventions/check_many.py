@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
+from atlas.artefact.evidence import read_evidence
 from atlas.artefact.names import find_graph
 from atlas.artefact.read import graph_ids, read_description, read_manifest, read_table
 from atlas.config import Home
@@ -53,11 +54,13 @@ def check_graphs(
 ) -> tuple[list[Checked], int]:
     """Check every graph; what was found, and how many rows of evidence were new.
 
-    Raises what Laboratory.ready does before any model runs. Evidence is kept at the end, for loading takes a moment; of
-    an interrupted job that of the graphs done is kept too.
+    Raises what Laboratory.ready and read_evidence do before any model runs. Evidence is kept at the end, for loading
+    takes a moment; of an interrupted job that of the graphs done is kept too.
     """
     for graph in graphs:
         laboratory.ready(graph)
+    if evidence:
+        read_evidence(home)  # a damaged file is told before the work, not after it
     made: list[Checked] = []
     new = 0
     try:

@@ -88,7 +88,8 @@ class Vectors:
 
 @dataclass(frozen=True, eq=False)
 class Intervention:
-    """All that is changed in one run. Without anything it is a null intervention, which changes no bit."""
+    """All that is changed in one run. Without anything it is a null intervention: alone in its batch it gives every bit
+    of the model's logits, asked for at the same positions."""
 
     edits: Edits = field(default_factory=Edits.none)
     """Activations of features."""

@@ -1,7 +1,8 @@
 """Many changed runs of one prompt, side by side in one forward pass of the unchanged model.
 
 The vision tower does not run again: the prompt's clean embeddings go into block 0. Batches never change a run by more
-than rounding, and a null intervention alone in its batch changes no bit.
+than rounding, and a null intervention alone in its batch gives every bit of the model's logits, asked for at the same
+positions.
 """
 
 from collections.abc import Sequence

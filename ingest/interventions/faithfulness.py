@@ -35,6 +35,8 @@ KINDS: tuple[ComponentKind, ...] = ("feature", "error", "embedding")
 _FEATURE, _ERROR, _EMBEDDING = range(3)
 _TOKENS = {"cpu": 2048, "cuda": 16_384}
 """Positions run at once, over all runs of a batch."""
+_ENCODED = 2**28
+"""Activations of one layer held at once at most: 1 GiB in float32."""
 _WANTED = "the same question about another picture, position for position"
 
 
@@ -112,7 +114,8 @@ def unlike_lengths(one: int, two: int) -> InputError:
 
 def differences(pair: Pair, gates: Tensor) -> Tensor:
     """[B] logit of the answer minus logit of its rival, for gates [B, C] in 0..1; differentiable if they are."""
-    size = max(1, _TOKENS.get(pair.case.model.device.type, _TOKENS["cuda"]) // pair.case.n_positions)
+    tokens = min(_TOKENS.get(pair.case.model.device.type, _TOKENS["cuda"]), _ENCODED // max(pair.case.bank.widths))
+    size = max(1, tokens // pair.case.n_positions)
     return torch.cat([_differences(pair, part) for part in torch.split(gates, size)])
 
 

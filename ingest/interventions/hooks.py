@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from atlas.domain.evidence import Mode
+from atlas.errors import InputError
 from ingest.interventions.case import Case
 from ingest.interventions.edits import GENERATED, Intervention, Vectors
 from ingest.model.records import LayerRun
@@ -84,6 +85,7 @@ def changed(case: Case, interventions: Sequence[Intervention], mode: Mode, keep_
     try:
         changing.hook(handles)
         yield changing.reads
+        changing.check()
     finally:
         for handle in handles:
             handle.remove()
@@ -97,6 +99,7 @@ class _Changing:
         self.frozen, self.still = mode == "frozen", mode != "free"
         self.keep_reads, self.reads = keep_reads, list[Tensor]()
         self.start, self.length = 0, 0
+        self.largest = torch.zeros((), dtype=self.model.dtype, device=self.model.device)
         self.read: Tensor
         n_layers, device = self.model.facts.n_layers, self.model.device
         self.changes = [self._changes(interventions, layer) for layer in range(n_layers)]
@@ -104,6 +107,16 @@ class _Changing:
         self.writes = _by_layer([item.writes for item in interventions], n_layers, device)
         self.errors = _by_layer([item.errors for item in interventions], n_layers, device)
         self.embeddings = _together([item.embeddings for item in interventions], device)
+
+    def check(self) -> None:
+        """Raise InputError if a changed layer gave more than a norm can square and add up: it would hand on zeros."""
+        most = (torch.finfo(self.model.dtype).max / self.model.facts.width) ** 0.5
+        if not bool(self.largest < most):
+            raise InputError(
+                f"with the change a layer writes numbers of {float(self.largest):.0e}",
+                f"numbers whose squares {self.model.precision} can hold",
+                "Change less",
+            )
 
     def hook(self, handles: list[RemovableHandle]) -> None:
         """Put every hook in its place."""
@@ -228,9 +241,12 @@ class _Changing:
                 continue
             rows = self.bank.decoder_rows(source, written.features, layer)
             found[written.rows, written.places] += written.changes @ rows.to(written.changes)
+        if not self.bank.cross_layer:
+            self.written[layer] = None
         writes = self._within(self.writes[layer])
         if writes is not None:
             found[writes.rows, writes.positions - self.start] += writes.vectors.to(found)
+        self.largest = torch.maximum(self.largest, found.detach().abs().amax().to(self.largest))
         return found
 
     def _clean_read(self, record: LayerRun) -> Tensor:

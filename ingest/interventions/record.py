@@ -125,9 +125,11 @@ def evidence_of(
     """Rows for the answer's node: one a supernode changed, one a node of the graph changed.
 
     `said` is the answer before and after. No rows if what was changed is not in the graph, or only one of its features
-    is (see above).
+    is (see above); nor if numbers rounded otherwise than in the graph.
     """
     assert case.graph is not None
+    if not case.own_precision:
+        return []
     before, after = said
     run = run_id(case.graph, plan, done, mode)
     text = canonical_json(plan.to_json())

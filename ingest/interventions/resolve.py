@@ -97,7 +97,7 @@ def _copied(edits: Edits, change: Change, case: Case, laboratory: Laboratory | N
     if donor.bank.identity.key != case.bank.identity.key:
         raise InputError(f"run {change.run} is of another transcoder set", "a run of the same set")
     partner = align(donor.inputs.positions, case.inputs.positions)
-    if isinstance(change.at, tuple | Slot | Cells):
+    if isinstance(change.at, tuple | Slot | Cells) or change.at == "last":
         alone = [place for place in edits.positions.tolist() if partner[place] is None]
         if alone:
             raise InputError(
@@ -183,16 +183,16 @@ def _answered(question: Question, home: Home) -> tuple[FeatureId, ...]:
 
 
 def _region(at: Region, case: Case) -> Places:
-    prompt = list(range(case.n_positions))
+    whole, prompt = list(range(case.n_positions)), list(range(case.prompt_length))
     regions = {
-        "all": [*prompt, GENERATED],
+        "all": [*whole, GENERATED],
         "prompt": prompt,
         "last": [case.answer_position],
-        "generated": [GENERATED],
+        "generated": [*whole[case.prompt_length :], GENERATED],
     }
     if at in regions:
         return regions[at]
-    found = [place.index for place in case.inputs.positions if place.modality == at]
+    found = [place for place in prompt if case.inputs.positions[place].modality == at]
     if not found:
         raise InputError(f"{at} positions of a prompt that has none", "a prompt with pictures, or other positions")
     return found

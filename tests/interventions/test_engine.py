@@ -11,14 +11,17 @@ import torch
 from torch import Tensor
 
 from atlas.domain.evidence import MODES, Mode
-from atlas.errors import TranscoderError
-from ingest.interventions.case import Case
+from atlas.errors import InputError, TranscoderError
+from ingest.interventions.case import Case, make_case
 from ingest.interventions.edits import Edits, Intervention, Vectors
 from ingest.interventions.engine import intervene, pre_activations
+from ingest.model.inputs import prepare
+from ingest.model.model import Precision
 from ingest.model.precision import precision_of
 from ingest.transcoders.activation import active_features
 from ingest.transcoders.records import OutputSite
 from tests.science.world import CASES, case
+from tests.tiny import picture, tiny_model
 
 PER_LAYER = [name for name in CASES if "cross-layer" not in name]
 
@@ -86,6 +89,28 @@ def test_a_null_intervention_changes_no_bit(mode: Mode) -> None:
         plain = made.model.hf(**made.inputs.batch, use_cache=False).logits
     found = logits(made, [Intervention()], mode)
     assert torch.equal(found, plain) if mode == "free" else (found - plain).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_null_intervention_changes_no_bit_of_other_precisions(precision: Precision) -> None:
+    model = tiny_model(precision)
+    inputs = prepare(model, "what is the sum of red and blue ?", [picture(0)])
+    bank = case("topk", "fp32").bank
+    made = make_case(model, bank, inputs)  # type: ignore[arg-type]  # written down once more for the laws
+    place = torch.tensor([made.answer_position])
+    with torch.no_grad(), precision_of(model):
+        plain = model.hf(**inputs.batch, use_cache=False, logits_to_keep=place).logits
+    assert torch.equal(intervene(made, [Intervention()], "free").logits, plain)
+
+
+@pytest.mark.parametrize("name", ["topk", "skip after the post-norm", "cross-layer"])
+@pytest.mark.parametrize("mode", MODES)
+def test_more_than_a_norm_can_square_is_refused(name: str, mode: Mode) -> None:
+    made = clean(name)
+    with pytest.raises(InputError, match="Change less"):
+        intervene(made, [Intervention(), Intervention(Edits.of([2], [7], [4], 0.0, 1e160))], mode)
+    large = intervene(made, [Intervention(Edits.of([2], [7], [4], 0.0, 1e100))], mode)
+    assert large.logits.isfinite().all()
 
 
 @pytest.mark.parametrize("name", CASES)

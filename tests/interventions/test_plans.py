@@ -25,6 +25,7 @@ from ingest.interventions.case import Case, Laboratory, make_case
 from ingest.interventions.edits import GENERATED, Intervention
 from ingest.interventions.engine import intervene
 from ingest.interventions.resolve import places_of, resolve
+from ingest.model.generation import append_tokens
 from ingest.model.inputs import prepare
 from tests.tiny import write_model
 
@@ -63,6 +64,7 @@ def test_reading_back_gives_the_plan(plan: Plan) -> None:
         ({"features": ["3/12"], "action": "set", "value": float("nan")}, "finite"),
         ({"features": ["3/12"], "action": "set", "value": "2"}, "a number"),
         ({"features": ["3/12"], "action": "set", "value": True}, "a number"),
+        ({"features": ["3/12"], "action": "set", "value": 10**400}, "hundreds of digits"),
         ({"features": ["3-12"], "action": "ablate"}, "layer/index"),
         ({"features": [], "action": "ablate"}, "names no feature"),
         ({"features": ["3/12"], "supernode": "x", "action": "ablate"}, "one of features"),
@@ -199,6 +201,25 @@ def test_copies_come_from_the_place_that_stands_for_it(laboratory: Laboratory) -
     edits = resolve(Plan((Change(features, (place,), "copy", run="longer"),)), mars, Two(laboratory.home))
     assert donor.n_positions > mars.n_positions
     assert torch.equal(edits.offsets.float(), active.values[chosen])
+
+
+def test_what_was_generated_before_the_trace_is_no_prompt(laboratory: Laboratory) -> None:
+    mars = laboratory.case("moons-mars-a")
+    longer = make_case(
+        mars.model,
+        mars.bank,
+        append_tokens(mars.model, mars.inputs, (5, 6)),
+        prompt_length=mars.n_positions,
+    )
+    end = mars.n_positions
+    assert places_of("generated", longer) == [end, end + 1, GENERATED]
+    assert places_of("prompt", longer) == list(range(end))
+    assert places_of("text", longer) == places_of("text", mars)
+    assert places_of("all", longer) == [*range(end + 2), GENERATED]
+    assert places_of("last", longer) == [end + 1]
+    copied = Plan((Change((FeatureId(3, 1),), "last", "copy", run="moons-earth-a"),))
+    with pytest.raises(InputError, match="no counterpart"):
+        resolve(copied, longer, laboratory)
 
 
 def test_a_graph_is_run_again_as_it_was(laboratory: Laboratory) -> None:

@@ -17,7 +17,7 @@ from atlas.cli import cli
 from atlas.config import Home
 from atlas.domain.circuit import Activations, Nodes
 from atlas.domain.plan import Plan
-from atlas.errors import AtlasError, InputError
+from atlas.errors import AtlasError, InputError, ModelError
 from atlas.ids import NodeId
 from ingest.interventions.case import Case, Laboratory
 from ingest.interventions.dose import dosed, parse_doses
@@ -378,3 +378,16 @@ def test_a_picture_that_is_gone_is_one_error(small_home: Home) -> None:
 
 def _never(*_: Any, **__: Any) -> None:
     raise AssertionError("the model ran")
+
+
+def test_a_precision_that_is_not_to_be_had_is_refused(small_home: Home) -> None:
+    with pytest.raises(ModelError, match="tf32"):
+        atlas(small_home, "ablate", SUM, "5/603@33", "--precision", "tf32", "--no-evidence")
+
+
+def test_runs_in_another_precision_are_no_evidence(own_home: Home, drivers: list[str]) -> None:
+    before = read_evidence(own_home)
+    atlas(own_home, "ablate", SUM, drivers[0], "--mode", "frozen", "--moved", "0", "--precision", "fp64")
+    assert read_evidence(own_home) == before
+    atlas(own_home, "ablate", SUM, drivers[0], "--mode", "frozen", "--moved", "0")
+    assert len(read_evidence(own_home)) == len(before) + 1
