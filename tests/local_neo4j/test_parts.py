@@ -16,6 +16,7 @@ from atlas.stores.local_neo4j import LTS, NEWEST
 from atlas.stores.local_neo4j.java import java_for
 from atlas.stores.local_neo4j.memory import default_memory
 from atlas.stores.local_neo4j.process import birth, end, lives
+from atlas.stores.local_neo4j.server import collector
 
 
 def _java(folder: Path, version: str) -> Path:
@@ -122,3 +123,12 @@ def test_a_damaged_marker_is_one_error(tmp_path: Path) -> None:
         home.marker.write_text(text)
         with pytest.raises(HomeError, match=r"atlas\.json cannot be read"):
             _ = home.identity
+
+
+@pytest.mark.parametrize("name", ["JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS"])
+def test_a_collector_that_was_asked_for_is_the_only_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for every in ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS"):
+        monkeypatch.delenv(every, raising=False)
+    assert collector() == ["-XX:+UseParallelGC"]
+    monkeypatch.setenv(name, "-Xlog:disable -XX:+UseZGC")
+    assert collector() == []

@@ -24,9 +24,11 @@ import drawing  # noqa: E402
 import lookalikes  # noqa: E402
 import measures  # noqa: E402
 import meeting  # noqa: E402
+import patching  # noqa: E402
 import planted  # noqa: E402
 import prior  # noqa: E402
 import results  # noqa: E402
+import swaps  # noqa: E402
 
 from ingest.demo.prior import PriorConfig, plant_prior  # noqa: E402
 from ingest.interventions.statistics import spearman  # noqa: E402
@@ -115,6 +117,15 @@ def test_what_fires_follows_looks_on_the_picture_and_the_answer_at_the_end(
     assert answer > 2 * looks
     looks, answer = (float(cell) for cell in rows["on the picture", "0"][2:4])
     assert looks > answer
+
+
+def test_copied_features_turn_answers_and_controls_do_not(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(swaps, "TASKS", {task: swaps.TASKS[task] for task in ("planet", "sum")})
+    monkeypatch.setattr(patching, "TASKS", swaps.TASKS)
+    tables = run(patching.study, out, "--examples", "2")
+    rates = {row[0]: [float(cell.split()[0]) for cell in row[2:5]] for row in named(tables, "The same with 128")}
+    assert set(rates) == {"planet", "sum"}
+    assert all(patch >= 0.5 > max(controls) for patch, *controls in rates.values())
 
 
 def test_a_planted_prior_is_explained(out: Path) -> None:

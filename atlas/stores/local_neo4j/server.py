@@ -10,6 +10,7 @@ command that started it. What it was is kept in HOME/neo4j/server.json, with a m
 
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -43,6 +44,7 @@ START_SECONDS = 180.0
 STOP_SECONDS = 60.0
 """How long it may take to end before it is killed."""
 _POLL_SECONDS = 0.1
+_OPTIONS = ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")
 _TELLING = (
     "rror",
     "ERROR",
@@ -174,7 +176,7 @@ def _launch(
     last = last_server(home)
     version = version or (last.version if last else NEWEST)
     _check_version(home, version, last)
-    limits = [f"-Xmx{memory.heap_mb}m", "-XX:+ExitOnOutOfMemoryError"]
+    limits = [f"-Xmx{memory.heap_mb}m", "-XX:+ExitOnOutOfMemoryError", *collector()]
     command = java_command(version, limits, watch, browser)
     bolt = _port(port, last.bolt if last else None)
     http = _port(None, last.http if last else None, taken=bolt) if browser else None
@@ -186,6 +188,12 @@ def _launch(
     server = Server(version, bolt, http, process.pid, birth(process.pid) or "", _now())
     replace_file(home, state_file(home), json.dumps(asdict(server), indent=1).encode())
     return server
+
+
+def collector() -> list[str]:
+    """The collector that loads most edges a second (docs/benchmarks.md), unless one is asked for: two end a Java."""
+    asked = " ".join(os.environ.get(name, "") for name in _OPTIONS)
+    return [] if re.search(r"-XX:\+Use\w+GC", asked) else ["-XX:+UseParallelGC"]
 
 
 def _detached(command: list[str], home: Home) -> "subprocess.Popen[bytes]":
