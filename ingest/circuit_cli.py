@@ -31,7 +31,9 @@ _SHOWN = ("slug", "other_slug", "answer", "rival", "kept", "size", "components",
     "--rounds", type=click.IntRange(0), default=4, show_default=True, help="Times it is grown and pruned again."
 )
 @click.option("--controls", type=click.IntRange(0), default=20, show_default=True, help="Random circuits beside each.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random circuits.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the random circuits."
+)
 @click.option("--model", help="Where the graphs' model is now.  [default: where it was]")
 @click.option("--transcoders", help="Where their transcoders are now.  [default: where they were]")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
@@ -115,6 +117,5 @@ def _show(found: "list[Report]") -> None:
         for name in ("size", "share", "kept", "random_kept", "graph_kept", "features_kept", "errors_kept"):
             if name in whole:
                 low, high = whole[f"{name}_low"], whole[f"{name}_high"]
-                click.echo(
-                    f"{name}: {whole[name]:.4g} on average over {len(found)} pairs, 95 % {low:.4g} to {high:.4g}"
-                )
+                interval = "" if low is None else f", 95 % {low:.4g} to {high:.4g}"
+                click.echo(f"{name}: {whole[name]:.4g} on average over {len(found)} pairs{interval}")

@@ -1,5 +1,6 @@
 """What a person names on the command line, as keys of notes: checked against the graphs and notes there are."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from atlas.errors import ArtefactError, InputError, NotFoundError
 from atlas.ids import FeatureId, NodeId
 from atlas.stores.duck import Duck
 from atlas.stores.names import feature_in, listed, set_in
+
+_FEATURE = re.compile(r"(feature:)?[0-9]+/[0-9]+(@.*)?$")
 
 
 def known_features(home: Home, texts: Sequence[str], set_name: str | None) -> tuple[str, list[FeatureId]]:
@@ -40,10 +43,19 @@ def known_features(home: Home, texts: Sequence[str], set_name: str | None) -> tu
 
 def new_members(home: Home, name: str, texts: Sequence[str], set_name: str | None) -> list[Member]:
     """Keys of features that join a supernode. Raises InputError for a blank name, and as known_features."""
-    if not name.strip():
-        raise InputError("a supernode without a name", "a name that is not blank")
+    name = supernode_name(name)
     transcoders, features = known_features(home, texts, set_name)
-    return [Member(transcoders, name.strip(), feature) for feature in features]
+    return [Member(transcoders, name, feature) for feature in features]
+
+
+def supernode_name(text: str) -> str:
+    """The name of a supernode without blanks around it. Raises InputError for one that could not be typed as such."""
+    name = text.strip()
+    if not name:
+        raise InputError("a supernode without a name", "a name that is not blank")
+    if not name.isprintable() or _FEATURE.match(name):
+        raise InputError(f"a supernode named {name!r}", "one line of text that does not look like a feature")
+    return name
 
 
 def known_nodes(home: Home, graph: str, texts: Sequence[str]) -> list[Pinned]:

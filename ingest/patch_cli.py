@@ -24,7 +24,7 @@ _AT = "prompt, image, text, last, slot:NAME, image:0, cell:ROW,COL, or positions
 @click.option(
     "--controls", type=click.IntRange(0), default=20, show_default=True, help="Runs of each of the two controls."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the controls.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the controls.")
 @click.option(
     "--mode",
     type=click.Choice(["free", "iterative", "frozen"]),
@@ -45,8 +45,9 @@ def patch(donor: str, recipient: str, names: tuple[str, ...], **options: Any) ->
 
     FEATURE is layer/index, or layer/index@position. Without any, those are copied that do most, by their gradients, for
     A's answer against B's. Positions correspond by the cells of pictures and the tokens of texts. Beside it run two
-    controls: as many other features in the same layers and positions, and random directions as strong as what the
-    patch writes. What came of it is kept as evidence beside B's edges (`atlas ask flipping-features`).
+    controls: as many other features of the same layers, at the same positions as far as enough of them differ there,
+    and random directions as strong as what the patch writes, place by place. What came of it is kept as evidence beside
+    B's edges (`atlas ask flipping-features`).
 
     \b
     atlas patch moons-earth-a moons-mars-a

@@ -181,7 +181,7 @@ def _plan(options: dict[str, Any], action: "Action", value: float | None) -> "Pl
         if options["at"] is not None:
             raise InputError("--at beside --plan", "one of the two", "Write it into the plan")
         return read_plan(file)
-    return plan_of(names or read_features(rows), options["at"] or "all", action, value)
+    return plan_of(names or read_features(rows), "all" if options["at"] is None else options["at"], action, value)
 
 
 def _kept(made: "Steering", rows: int, new: int) -> str:

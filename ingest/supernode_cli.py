@@ -92,7 +92,11 @@ def suggest(home: Path | None, graphs: tuple[str, ...], add: bool, form: str | N
     place = home_of(home)
     found = run(place, [find_graph(place, graph) for graph in graphs], Settings(**options))
     people = form is None
-    emit([_row(made, people) for made in found], form, empty="no two features are that alike; lower --similarity")
+    emit(
+        [_row(made, people) for made in found],
+        form,
+        empty="nothing new: what is that alike is in a supernode already; or lower --similarity",
+    )
     if add:
         _accept(place, found)
 

@@ -20,6 +20,8 @@ from ingest.interventions.circuit_search import Progress, Search, find, kept_by
 from ingest.interventions.faithfulness import KINDS, Components, Pair, make_pair
 from ingest.interventions.statistics import bootstrap
 
+_FEWEST = 5  # pairs for an interval
+
 
 @dataclass(frozen=True)
 class Part:
@@ -195,7 +197,7 @@ def make_up(pair: Pair, members: Tensor) -> Iterator[Part]:
 
 
 def summary(reports: Sequence[Report]) -> dict[str, Any]:
-    """Means over pairs with their 95 % bootstrap intervals."""
+    """Means over pairs with 95 % bootstrap intervals; none below five pairs, of which they would say little."""
     values: dict[str, list[float]] = {
         "size": [len(report.nodes) for report in reports],
         "share": [report.share for report in reports],
@@ -208,7 +210,7 @@ def summary(reports: Sequence[Report]) -> dict[str, Any]:
     row: dict[str, Any] = {"pairs": len(reports), "keep": reports[0].keep}
     for name, numbers in values.items():
         if numbers:
-            low, high = bootstrap(numbers)
+            low, high = bootstrap(numbers) if len(numbers) >= _FEWEST else (None, None)
             row |= {name: sum(numbers) / len(numbers), f"{name}_low": low, f"{name}_high": high}
     return row
 

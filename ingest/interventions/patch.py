@@ -1,9 +1,9 @@
 """Copy features of one run into another, and see whether the answer follows, and what else does.
 
 Which features: those named, or the ones that score best (patch_scores.py) among all that fire in either run. Beside the
-patch run its controls (controls.py): as many other features copied likewise, and random directions as strong as what
-the patch writes. The defaults were chosen on renderings of the demo world that no reported number uses
-(examples/studies/patching.py).
+patch run its controls (controls.py): as many other features of the same layers copied likewise, at the same positions
+as far as enough of them differ there, and random directions as strong as what the patch writes, place by place. The
+defaults were chosen on renderings of the demo world that no reported number uses (examples/studies/patching.py).
 """
 
 from collections.abc import Collection, Sequence

@@ -17,7 +17,7 @@ from atlas.ids import FeatureId
 from ingest.interventions.case import Laboratory
 from ingest.interventions.downstream import Shift
 from ingest.interventions.edits import GENERATED, Edits
-from ingest.interventions.pair import Occurrences, Pair, differing, occurrences
+from ingest.interventions.pair import Occurrences, Pair, occurrences
 from ingest.interventions.patch import CONTROL_KINDS, CONTROLS, FEATURES, Candidates, Control, Patched, best, patch
 from ingest.interventions.record import Answer, Done, evidence_of, run_id
 from ingest.interventions.resolve import places_of, resolve
@@ -201,16 +201,16 @@ def _plan(chosen: Occurrences, run: str) -> Plan:
 
 
 def _named(name: str, at: At, run: str) -> Change:
-    feature, _, own = name.removeprefix("feature:").partition("@")
+    feature, said, own = name.removeprefix("feature:").partition("@")
     if re.fullmatch(r"\d+/\d+", feature):
-        return Change((FeatureId.parse(feature),), parse_at(own) if own else at, "copy", run=run)
+        return Change((FeatureId.parse(feature),), parse_at(own) if said else at, "copy", run=run)
     return Change(name.strip(), at, "copy", run=run)
 
 
 def _chosen(pair: Pair, candidates: Candidates, edits: Edits) -> Occurrences:
     """What edits copy, where the two runs differ: the best scores first. Raises InputError if they differ nowhere."""
     found = occurrences(pair, edits.layers, edits.indices, edits.positions)
-    found = found[differing(found)]
+    found = found[found.donated != found.before]
     if not len(found):
         raise InputError(
             "the features named are the same in both runs there: copying them changes nothing",

@@ -41,10 +41,10 @@ def plan_of(names: Sequence[str], at: str, action: Action, value: float | None) 
     features: list[FeatureId] = []
     others: list[tuple[What, str]] = []
     for name in names:
-        feature, _, own = name.removeprefix("feature:").partition("@")
+        feature, said, own = name.removeprefix("feature:").partition("@")
         if not re.fullmatch(r"\d+/\d+", feature):
             others.append((name.strip(), at))
-        elif own:
+        elif said:
             others.append(((FeatureId.parse(feature),), own))
         else:
             features.append(FeatureId.parse(feature))

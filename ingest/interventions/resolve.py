@@ -157,7 +157,7 @@ def _members(name: str, case: Case, home: Home) -> tuple[FeatureId, ...]:
     key = case.bank.identity.key
     known = {node.name: node.features for node in read_notes(home).supernodes() if node.transcoders == key}
     if name not in known:
-        names = ", ".join(sorted(known)[:8]) or "none"
+        names = ", ".join(repr(known_name) for known_name in sorted(known)[:8]) or "none"
         raise NotFoundError(
             f"no supernode of this set is named {name!r} and has features; there are: {names}",
             "the name of a supernode",

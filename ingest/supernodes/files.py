@@ -9,7 +9,7 @@ from atlas.config import Home
 from atlas.domain.note import Member
 from atlas.errors import InputError, NotFoundError
 from atlas.interop.aside import write_aside
-from ingest.notes import known_features, one_set
+from ingest.notes import known_features, one_set, supernode_name
 
 _EXPECTED = '{"name": ["layer/index", ...], ...}'
 
@@ -48,13 +48,19 @@ def _read(path: Path) -> dict[str, list[str]]:
     if not isinstance(found, dict) or not found:
         raise InputError(f"{path} holds {_kind(found)}", _EXPECTED)
     for name, features in found.items():
-        if not name.strip():
-            raise InputError(f"{path} has a supernode without a name", "names that are not blank")
+        _check_name(path, name)
         if not isinstance(features, list) or not features or not all(isinstance(text, str) for text in features):
             raise InputError(
                 f"{path}: supernode {name!r} holds {_kind(features)}", 'features, as in ["3/1042", "3/77"]'
             )
     return found
+
+
+def _check_name(path: Path, name: str) -> None:
+    try:
+        supernode_name(name)
+    except InputError as error:
+        raise InputError(f"{path} has {error.found}", error.expected) from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -24,10 +24,8 @@ from tests.neo4j_servers import none_to_be_had
 
 README = Path(__file__).parents[2] / "README.md"
 NOTHING_THERE = {
-    "contradicted-edges",
     "duplicate-families",
     "error-fed-features",
-    "flipping-features",
     "opposed-duplicates",
     "pinned-nodes",
     "rerun-drift",

@@ -116,6 +116,7 @@ def test_pins_are_listed_by_graph(home: Home) -> None:
         (["supernode", "add", "x", "3/99999"], "no graph saw a feature 3/99999"),
         (["supernode", "add", "x", "three"], "'three' is no feature"),
         (["supernode", "add", " ", ONE], "without a name"),
+        (["supernode", "add", "3/77@5", ONE], "look like a feature"),
         (["supernode", "add", "x", ONE, "--set", "nothing"], "no transcoder set is named"),
         (["supernode", "remove", "x"], "no supernode is named 'x'"),
         (["label", ONE], "no text for feature"),

@@ -108,6 +108,8 @@ def test_scores_say_what_each_supernode_adds(home: Home, tmp_path: Path) -> None
         ("[]", "holds nothing"),
         ({}, "holds nothing"),
         ({" ": KEPT[:1]}, "without a name"),
+        ({"5/603": KEPT[:1]}, "look like a feature"),
+        ({"a\nb": KEPT[:1]}, "look like a feature"),
         ({"x": []}, "supernode 'x' holds nothing"),
         ({"x": [3]}, "supernode 'x' holds 1 entries"),
         ({"x": "3/7"}, "supernode 'x' holds '3/7'"),
