@@ -33,7 +33,7 @@ NOTHING_THERE = {
     "supernode-circuit",
     "supernode-occurrences",
 }
-"""What the demo does not have: evidence, notes, reruns, pairs of cosine 0.9 or more, features fed mostly by errors."""
+"""What the demo does not have: notes, reruns, pairs of cosine 0.9 or more, features fed mostly by errors."""
 
 ASKED = (
     ("image-to-logit", "--graph", "sum-3-4-a"),
