@@ -13,6 +13,7 @@ from atlas.cli import cli
 from atlas.config import Home
 from atlas.errors import AtlasError, InputError
 from atlas.ids import NodeId
+from ingest.interventions.circuit import Report, summary
 from ingest.interventions.circuit_pairs import chosen_pairs
 
 PAIR = ("moons-mars-a", "moons-earth-a")
@@ -53,7 +54,7 @@ def test_a_pair_is_one_object_and_several_have_a_summary(both: tuple[list[dict[s
         assert 0 < row["graph_kept"] < 1 and 0 < row["graph_size"] < row["components"]
         assert row["random_kept"] <= row["random_most"] < row["kept"]
     assert whole["pairs"] == 2 and whole["size"] == pytest.approx((one["size"] + two["size"]) / 2)
-    assert whole["share_low"] <= whole["share"] <= whole["share_high"]
+    assert whole["share_low"] is whole["share_high"] is None, "two pairs give no interval"
     assert picture.stat().st_size > 10_000
 
 
@@ -108,3 +109,16 @@ def test_a_pair_by_name_is_all_that_answer_unlike(small_home: Home) -> None:
         assert len(found) == 2 and found[0] == found[1][::-1]
         with pytest.raises(InputError, match="all answer '7'"):
             chosen_pairs(small_home, [], None, "sums")
+
+
+def test_five_pairs_have_an_interval_and_four_have_none() -> None:
+    reports = [
+        Report(
+            "a", "a", "b", "b", "1", "2", 1.0, -1.0, 0.8, 0.8 + n / 100, 100, 9, (), (), 5, 0.4, 0.9, 0.1, (0.0,), ()
+        )
+        for n in range(5)
+    ]
+    whole = summary(reports)
+    assert whole["kept_low"] < whole["kept"] == pytest.approx(0.82) < whole["kept_high"]
+    assert whole["kept_low"] >= 0.8 and whole["kept_high"] <= 0.84
+    assert summary(reports[:4])["kept_low"] is None
