@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atlas.options import emit, home_of, home_option, output_options
+from ingest.run_options import run_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,15 +37,7 @@ _SHOWN = 10
     help="What --json, --csv and --arrow print.",
 )
 @click.option("--evidence/--no-evidence", default=True, help="Keep what was seen in the atlas.  [default: evidence]")
-@click.option("--model", help="Where the graphs' model is now.  [default: where it was]")
-@click.option("--transcoders", help="Where their transcoders are now.  [default: where they were]")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "fp64", "tf32", "bf16"]),
-    help="How numbers round.  [default: the graph's]",
-)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Draw it, too: a .png or .svg file.")
+@run_options
 @home_option
 @output_options
 def check(
@@ -88,9 +81,10 @@ def check(
     from ingest.interventions.check_many import check_graphs, chosen_graphs
 
     if out is not None:
-        from ingest.interventions.check_picture import check_picture, draw
+        from atlas.figures import picture_format
+        from ingest.interventions.check_picture import draw
 
-        check_picture(out)  # before anything slow
+        picture_format(out)  # before anything slow
     place = home_of(home)
     chosen = chosen_graphs(place, graphs, tasks)
     laboratory = Laboratory(place, model=model, transcoders=transcoders, device=device, precision=precision)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atlas.options import emit, home_of, home_option, output_options
+from ingest.run_options import run_options
 
 if TYPE_CHECKING:
     from ingest.interventions.circuit import Report
@@ -34,15 +35,7 @@ _SHOWN = ("slug", "other_slug", "answer", "rival", "kept", "size", "components",
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the random circuits."
 )
-@click.option("--model", help="Where the graphs' model is now.  [default: where it was]")
-@click.option("--transcoders", help="Where their transcoders are now.  [default: where they were]")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "fp64", "tf32", "bf16"]),
-    help="How numbers round.  [default: the graph's]",
-)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Draw it, too: a .png or .svg file.")
+@run_options
 @home_option
 @output_options
 def circuit(
@@ -84,9 +77,10 @@ def circuit(
     from ingest.interventions.circuit_search import Search
 
     if out is not None:
-        from ingest.interventions.circuit_picture import check_picture, draw
+        from atlas.figures import picture_format
+        from ingest.interventions.circuit_picture import draw
 
-        check_picture(out)  # before anything slow
+        picture_format(out)  # before anything slow
     place = home_of(home)
     pairs = chosen_pairs(place, graphs, file, pair)
     laboratory = Laboratory(place, model=model, transcoders=transcoders, device=device, precision=precision)

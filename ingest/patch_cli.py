@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atlas.options import emit, home_of, home_option
+from ingest.run_options import run_options
 
 if TYPE_CHECKING:
     from ingest.interventions.patch import Patched
@@ -33,11 +34,8 @@ _AT = "prompt, image, text, last, slot:NAME, image:0, cell:ROW,COL, or positions
     help="What may follow: everything; all but attention patterns; only the graph's edges.",
 )
 @click.option("--generate", type=click.IntRange(0), default=8, show_default=True, help="Tokens to write at most.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Draw it, too: .png or .svg.")
+@run_options
 @click.option("--no-evidence", is_flag=True, help="Leave no trace in the atlas.")
-@click.option("--model", help="Where the graphs' model lies, if not where it was; `demo` is the shipped one.")
-@click.option("--transcoders", help="Where its transcoders lie, if not where they were.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @home_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list with one object.")
 def patch(donor: str, recipient: str, names: tuple[str, ...], **options: Any) -> None:
@@ -66,16 +64,22 @@ def patch(donor: str, recipient: str, names: tuple[str, ...], **options: Any) ->
         )
     home = home_of(options["home"])
     if out is not None:
-        from ingest.interventions.patch_picture import check_picture
+        from atlas.figures import picture_format
 
-        check_picture(out)  # before anything slow
+        picture_format(out)  # before anything slow
     from ingest.interventions.case import Laboratory
     from ingest.interventions.patch import FEATURES
     from ingest.interventions.record import keep
     from ingest.progress import bar
 
     wish = Wish(names, options["at"], None if layers is None else parse_layers(layers), features or FEATURES)
-    laboratory = Laboratory(home, model=options["model"], transcoders=options["transcoders"], device=options["device"])
+    laboratory = Laboratory(
+        home,
+        model=options["model"],
+        transcoders=options["transcoders"],
+        device=options["device"],
+        precision=options["precision"],
+    )
     with bar("running the model"):
         made = patch_graphs(
             home,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atlas.options import emit, home_of, home_option
+from ingest.run_options import run_options
 
 if TYPE_CHECKING:
     from atlas.domain.evidence import Action
@@ -44,18 +45,8 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--moved", type=click.IntRange(0), default=10, show_default=True, help="Moved features shown."
             ),
-            click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Draw it, too: .png or .svg."),
             click.option("--no-evidence", is_flag=True, help="Leave no trace in the atlas."),
-            click.option(
-                "--model", help="Where the graph's model lies, if not where it was; `demo` is the shipped one."
-            ),
-            click.option("--transcoders", help="Where its transcoders lie, if not where they were."),
-            click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
-            click.option(
-                "--precision",
-                type=click.Choice(["fp32", "fp64", "tf32", "bf16"]),
-                help="How numbers round.  [default: the graph's]",
-            ),
+            run_options,
             home_option,
             click.option("--json", "as_json", is_flag=True, help="Print one JSON list of objects, one a run."),
         )
@@ -126,9 +117,9 @@ def _run(options: dict[str, Any], action: "Action", value: float | None, doses: 
     out: Path | None = options["out"]
     home = home_of(options["home"])
     if out is not None:
-        from ingest.interventions.steer_picture import check_picture
+        from atlas.figures import picture_format
 
-        check_picture(out)  # before anything slow
+        picture_format(out)  # before anything slow
     plan = _plan(options, action, value)
     from ingest.interventions.case import Laboratory
     from ingest.interventions.record import keep

@@ -151,11 +151,12 @@ def graph(home: Path | None, graph: str, rows: str, limit: int | None, out: Path
     atlas supernode graph sum-3-4-a --out groups.png
     """
     from atlas.artefact.names import find_graph
+    from atlas.figures import picture_format
     from ingest.supernodes.graph import group_rows, link_rows, supernode_graph
-    from ingest.supernodes.picture import check_picture, draw
+    from ingest.supernodes.picture import draw
 
     if out is not None:
-        check_picture(out)
+        picture_format(out)
     place = home_of(home)
     made = supernode_graph(place, find_graph(place, graph))
     links = link_rows(made)

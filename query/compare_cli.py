@@ -56,9 +56,10 @@ def compare(
     from query.compare import compare as run
 
     if out is not None:
-        from query.compare_picture import check_picture, draw
+        from atlas.figures import picture_format
+        from query.compare_picture import draw
 
-        check_picture(out)  # before anything slow
+        picture_format(out)  # before anything slow
     made = run(home_of(home), graphs, fold, unlike)
     if form is not None:
         table = made.rows(by)

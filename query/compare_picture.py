@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import InputError
+from atlas.figures import SETTINGS, picture_format
 from atlas.interop.aside import write_aside
 from query.compare import Comparison
 from query.tables import short
@@ -18,22 +18,11 @@ _COLOURS = {  # by kept and modality; image positions strong, text positions pal
     ("some", "image"): "#5b8c5a", ("some", "text"): "#c3dcc2",
     ("one", "image"): "#d1611f", ("one", "text"): "#f3c9a9",
 }  # fmt: skip
-_SETTINGS: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "circuit-atlas", "font.family": ["DejaVu Sans"], "text.parse_math": False,
-}  # fmt: skip
-
-
-def check_picture(path: Path) -> str:
-    """The format that a file's ending means: png or svg. Raises InputError."""
-    fmt = path.suffix.lower().lstrip(".")
-    if fmt not in {"png", "svg"}:
-        raise InputError(f"{path.name} ends in neither .png nor .svg", "a drawing is one of the two")
-    return fmt
 
 
 def draw(made: Comparison, path: Path) -> Path:
     """Draw the features kept by layer: one panel per graph, PNG or SVG by the file's ending. Raises InputError."""
-    fmt = check_picture(path)
+    fmt = picture_format(path)
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -41,7 +30,7 @@ def draw(made: Comparison, path: Path) -> Path:
     layers = sorted({row["layer"] for row in rows})
     wide, high = 2.6 + 3.4 * len(made.graphs), 2.2 + 0.24 * max(len(layers), 6)
     buffer = io.BytesIO()
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         figure = Figure(figsize=(wide, high), dpi=110, facecolor="white")
         figure.subplots_adjust(left=0.9 / wide, right=1 - 0.35 / wide, top=1 - 0.85 / high, bottom=1.15 / high)
         panels = figure.subplots(1, len(made.graphs), sharex=True, sharey=True, squeeze=False)[0]

@@ -13,6 +13,7 @@ import numpy as np
 
 from atlas.domain.circuit import Circuit
 from atlas.errors import InputError
+from atlas.figures import SETTINGS
 from atlas.interop import drawing_marks as marks
 from atlas.interop.aside import write_aside
 from atlas.interop.drawing_choice import Choice, choose
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TOP = 40
 _DPI = 100
-_SETTINGS: Any = {  # matplotlib types its keys as literals in some versions and as texts in others
-    "svg.fonttype": "none", "svg.hashsalt": "circuit-atlas", "font.family": ["DejaVu Sans"], "text.parse_math": False,
-    "text.hinting": "none",  # hinting thins bold digits at this size
-}  # fmt: skip
+_SETTINGS: Any = {**SETTINGS, "text.hinting": "none"}  # hinting thins bold digits at this size
 
 
 def draw(circuit: Circuit, path: Path | str, top: int = DEFAULT_TOP, fmt: str | None = None) -> Path:

@@ -3,12 +3,12 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.domain.evidence import MODES, Mode
-from atlas.errors import InputError
+from atlas.figures import SETTINGS, picture_format
 from atlas.interop.aside import write_aside
 from ingest.interventions.check import MAIN, Checked
 from ingest.interventions.predict import Prediction
@@ -24,28 +24,17 @@ _WORDS: dict[Prediction, str] = {
     "gradient": "gradient",
     "norms": "gradient, norms in full",
 }
-_SETTINGS: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "circuit-atlas", "font.family": ["DejaVu Sans"], "text.parse_math": False,
-}  # fmt: skip
-
-
-def check_picture(path: Path) -> str:
-    """The format that a file's ending means: png or svg. Raises InputError."""
-    fmt = path.suffix.lower().lstrip(".")
-    if fmt not in {"png", "svg"}:
-        raise InputError(f"{path.name} ends in neither .png nor .svg", "a drawing is one of the two")
-    return fmt
 
 
 def draw(made: Sequence[Checked], path: Path) -> Path:
     """Draw all graphs together, PNG or SVG by the file's ending: direct edges pale, the main prediction strong."""
-    fmt = check_picture(path)
+    fmt = picture_format(path)
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     modes = [mode for mode in MODES if mode in made[0].observed]
     buffer = io.BytesIO()
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         figure = Figure(figsize=(0.6 + 3.7 * len(modes), 4.5), dpi=110, facecolor="white")
         panels = figure.subplots(1, len(modes), squeeze=False)[0]
         for axes, mode in zip(panels, modes, strict=True):

@@ -8,7 +8,7 @@ random ones keep, over its size.
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -16,7 +16,7 @@ from PIL import Image
 from atlas.artefact.read import read_table
 from atlas.config import Home
 from atlas.domain.circuit import Images, Positions, Thumbnails
-from atlas.errors import InputError
+from atlas.figures import SETTINGS, picture_format
 from atlas.interop.aside import write_aside
 from atlas.interop.drawing_labels import shown
 from atlas.interop.drawing_marks import FAINT, INK, PICTURE, TEXT, UP
@@ -32,27 +32,16 @@ _COLOURS = {
     ("embedding", "image"): ("#5E1A46", "image patches"), ("embedding", "text"): (INK, "tokens"),
 }  # fmt: skip
 _CHANCE = "#D55E00"
-_SETTINGS: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "circuit-atlas", "font.family": ["DejaVu Sans"], "text.parse_math": False,
-}  # fmt: skip
-
-
-def check_picture(path: Path) -> str:
-    """The format that a file's ending means: png or svg. Raises InputError."""
-    fmt = path.suffix.lower().lstrip(".")
-    if fmt not in {"png", "svg"}:
-        raise InputError(f"{path.name} ends in neither .png nor .svg", "a drawing is one of the two")
-    return fmt
 
 
 def draw(home: Home, reports: Sequence[Report], path: Path) -> Path:
     """Draw the circuits, PNG or SVG by the file's ending. Raises InputError."""
-    fmt = check_picture(path)
+    fmt = picture_format(path)
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     buffer = io.BytesIO()
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         figure = Figure(figsize=(13.5, 4.6) if len(reports) == 1 else (8, 4.6), dpi=110, facecolor="white")
         if len(reports) == 1:
             _one(figure, home, reports[0])

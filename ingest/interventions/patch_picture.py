@@ -2,11 +2,11 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.errors import InputError
+from atlas.figures import SETTINGS, picture_format
 from atlas.interop.aside import write_aside
 from ingest.interventions.patch import CONTROL_KINDS, ControlKind, Patched
 from ingest.interventions.patch_graphs import PatchedGraphs, mean_shifts
@@ -19,22 +19,11 @@ _CONTROLS: dict[ControlKind, tuple[str, str]] = {
     "features": ("other features", "#d1611f"),
     "directions": ("random directions", "#5b8c5a"),
 }
-_SETTINGS: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "circuit-atlas", "font.family": ["DejaVu Sans"], "text.parse_math": False,
-}  # fmt: skip
-
-
-def check_picture(path: Path) -> str:
-    """The format that a file's ending means: png or svg. Raises InputError."""
-    fmt = path.suffix.lower().lstrip(".")
-    if fmt not in {"png", "svg"}:
-        raise InputError(f"{path.name} ends in neither .png nor .svg", "a drawing is one of the two")
-    return fmt
 
 
 def draw(patched: PatchedGraphs, path: Path) -> Path:
     """Draw it, PNG or SVG by the file's ending. Raises InputError."""
-    fmt = check_picture(path)
+    fmt = picture_format(path)
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -42,7 +31,7 @@ def draw(patched: PatchedGraphs, path: Path) -> Path:
     decode = made.pair.recipient.model.tokenizer.decode
     wanted, given = (str(decode([token])).strip() for token in (made.pair.wanted, made.pair.given))
     buffer = io.BytesIO()
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         figure = Figure(figsize=(14, 4.6), dpi=110, facecolor="white")
         panels = figure.subplots(1, 3, width_ratios=[1.5, 1, 1])
         _where(panels[0], made)

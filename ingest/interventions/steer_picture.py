@@ -2,9 +2,9 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from atlas.errors import InputError
+from atlas.figures import SETTINGS, picture_format
 from atlas.interop.aside import write_aside
 from ingest.interventions.plan_text import describe
 from ingest.interventions.steer import Steering
@@ -15,28 +15,17 @@ if TYPE_CHECKING:
 _INK, _FAINT, _BEFORE, _AFTER = "#1d2430", "#6a7280", "#a9b4c4", "#d1611f"
 _LINES = ("#1f6fb2", "#d1611f", "#3f8f4f", "#8a5fb0", "#b8902a", "#4aa3a8", "#a8487a", "#6a7280")
 _VISIBLE = 0.01  # tokens that never reach this probability would lie on the axis
-_SETTINGS: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "circuit-atlas", "font.family": ["DejaVu Sans"], "text.parse_math": False,
-}  # fmt: skip
-
-
-def check_picture(path: Path) -> str:
-    """The format that a file's ending means: png or svg. Raises InputError."""
-    fmt = path.suffix.lower().lstrip(".")
-    if fmt not in {"png", "svg"}:
-        raise InputError(f"{path.name} ends in neither .png nor .svg", "a drawing is one of the two")
-    return fmt
 
 
 def draw(made: Steering, path: Path) -> Path:
     """Draw the runs, PNG or SVG by the file's ending. Raises InputError."""
-    fmt = check_picture(path)
+    fmt = picture_format(path)
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     over_doses = len(made.runs) > 1
     buffer = io.BytesIO()
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         rows = 0 if over_doses else max(len(made.runs[0].report.tokens), len(made.runs[0].report.moved), 4)
         figure = Figure(figsize=(10, 4.2 if over_doses else 1.7 + 0.34 * rows), dpi=110, facecolor="white")
         left, right = figure.subplots(1, 2)

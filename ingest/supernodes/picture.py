@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from atlas.domain.circuit import Circuit
-from atlas.errors import InputError
+from atlas.figures import SETTINGS, picture_format
 from atlas.interop.aside import write_aside
 from atlas.interop.drawing_labels import shown, shown_token
 from atlas.interop.drawing_marks import DOWN, FAINT, INK, PICTURE, RULE, TEXT, UP
@@ -29,9 +29,6 @@ _INTO_EACH = 4  # links drawn into a box
 _WORTH = 0.02  # share of its target's input from which a link is drawn
 _PER_ROW = 6
 _WIDE, _HIGH, _ROW = 2.1, 0.7, 1.35  # a box and the distance of two rows, in inches
-_SETTINGS: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "circuit-atlas", "font.family": ["DejaVu Sans"], "text.parse_math": False,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,17 +40,9 @@ class _Box:
     y: float
 
 
-def check_picture(path: Path) -> str:
-    """The format that a file's ending means: png or svg. Raises InputError."""
-    fmt = path.suffix.lower().lstrip(".")
-    if fmt not in {"png", "svg"}:
-        raise InputError(f"{path.name} ends in neither .png nor .svg", "a drawing is one of the two")
-    return fmt
-
-
 def draw(made: SupernodeGraph, path: Path) -> Path:
     """Draw a supernode graph, PNG or SVG by the file's ending. Raises InputError."""
-    fmt = check_picture(path)
+    fmt = picture_format(path)
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -63,7 +52,7 @@ def draw(made: SupernodeGraph, path: Path) -> Path:
     high = 2.0 + _ROW * (len(rows) - 1)
     boxes = _place(rows, links, wide)
     buffer = io.BytesIO()
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         figure = Figure(figsize=(wide, high), dpi=110, facecolor="white")
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, wide), ylim=(0, high))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -20,24 +19,11 @@ from ingest.model.model import Precision
 from ingest.model.precision import precision_of
 from ingest.transcoders.activation import active_features
 from ingest.transcoders.records import OutputSite
+from tests.interventions.worlds import clean
 from tests.science.world import CASES, case
 from tests.tiny import picture, tiny_model
 
 PER_LAYER = [name for name in CASES if "cross-layer" not in name]
-
-
-@cache
-def clean(name: str = "topk") -> Case:
-    made = case(name)
-    return Case(
-        model=made.model,
-        bank=made.bank,  # type: ignore[arg-type]  # written down once more for the laws
-        inputs=made.inputs,
-        run=made.run,
-        encoded=made.encoded,
-        prompt_length=len(made.inputs.positions),
-        answer_position=len(made.inputs.positions) - 1,
-    )
 
 
 def everything(made: Case, layer: int) -> Edits:

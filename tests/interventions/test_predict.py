@@ -24,23 +24,10 @@ from ingest.interventions.predict import (
     slopes,
 )
 from ingest.model.precision import precision_of
+from tests.interventions.worlds import clean
 from tests.science.world import CASES, case
 
 MOVING: tuple[Mode, ...] = ("iterative", "free")
-
-
-@cache
-def clean(name: str = "topk") -> Case:
-    made = case(name)
-    return Case(
-        model=made.model,
-        bank=made.bank,  # type: ignore[arg-type]  # written down once more for the laws
-        inputs=made.inputs,
-        run=made.run,
-        encoded=made.encoded,
-        prompt_length=len(made.inputs.positions),
-        answer_position=len(made.inputs.positions) - 1,
-    )
 
 
 @cache
